@@ -1,0 +1,158 @@
+"""Accounts: the first one by a one-time link, passwords, API tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tracker import days, money
+from tracker.errors import Forbidden, Invalid, Taken
+from tracker.models import NAME_MAX, Membership, SetupLink, Token, User, Workspace
+
+PASSWORD_MIN = 10
+PASSWORD_MAX = 256
+EMAIL_MAX = 254
+TOKEN_PREFIX = "trk_"  # noqa: S105 (a mark that secret scanners can look for, not a secret)
+
+_hasher = PasswordHasher()
+# Checked against when nobody has the address, so that a stranger cannot tell by the time it takes.
+_NOBODY = _hasher.hash(secrets.token_urlsafe(16))
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def account_refusals(email: str, password: str) -> dict[str, str]:
+    errors = {}
+    name, at, host = email.partition("@")
+    if not (name and at and host) or " " in email or len(email) > EMAIL_MAX:
+        errors["email"] = "Give an e-mail address, like ada@example.org."
+    if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
+        errors["password"] = f"A password has {PASSWORD_MIN} to {PASSWORD_MAX} characters."
+    return errors
+
+
+def ensure_workspace(session: Session, name: str = "My workspace") -> Workspace:
+    """The installation's first workspace, made when there is none. The caller commits."""
+    workspace = session.scalar(select(Workspace).order_by(Workspace.id).limit(1))
+    if workspace is None:
+        workspace = Workspace(name=name, key="w_" + secrets.token_urlsafe(9).replace("-", "x").replace("_", "y"))
+        session.add(workspace)
+        session.flush()
+    return workspace
+
+
+def setup_token(session: Session) -> str | None:
+    """The one-time set-up token while no account exists, made on first call and then the same; commits."""
+    if session.scalar(select(func.count(User.id))):
+        return None
+    ensure_workspace(session)
+    link = session.scalar(select(SetupLink).limit(1))
+    if link is None:
+        link = SetupLink(token=secrets.token_urlsafe(24))
+        session.add(link)
+    session.commit()
+    return link.token
+
+
+def is_setup_token(session: Session, token: str) -> bool:
+    return session.scalar(select(SetupLink.id).where(SetupLink.token == token)) is not None
+
+
+def set_up(session: Session, token: str, email: str, password: str, workspace: str, timezone: str, currency: str) -> User:
+    """Makes the first account and names the workspace; the link is used up. Raises Forbidden or Invalid; commits."""
+    errors = account_refusals(email.strip(), password) | workspace_refusals(workspace, timezone, currency)
+    if errors:
+        raise Invalid(errors)
+    # The deletion decides: of two people with the link, one finds a row to delete.
+    used = session.execute(delete(SetupLink).where(SetupLink.token == token))
+    if not getattr(used, "rowcount", 0):
+        session.rollback()
+        raise Forbidden("This set-up link has been used.")
+    own = ensure_workspace(session)
+    own.name, own.timezone, own.currency = workspace.strip(), timezone, currency
+    return create_user(session, own, email, password)
+
+
+def workspace_refusals(name: str, timezone: str, currency: str) -> dict[str, str]:
+    errors = {}
+    if not 0 < len(name.strip()) <= NAME_MAX:
+        errors["workspace"] = f"A workspace's name has 1 to {NAME_MAX} characters."
+    if not days.is_zone(timezone):
+        errors["timezone"] = "Choose a time zone like Europe/Berlin."
+    if not money.is_currency(currency):
+        errors["currency"] = "Give a currency as its ISO 4217 code, like EUR."
+    return errors
+
+
+def create_user(session: Session, workspace: Workspace, email: str, password: str, role: str = "owner") -> User:
+    """Stores an account with a membership, and commits. Raises Invalid or Taken."""
+    email = email.strip().lower()
+    if errors := account_refusals(email, password):
+        raise Invalid(errors)
+    user = User(email=email, password_hash=_hasher.hash(password))
+    session.add(user)
+    try:
+        session.flush()
+        session.add(Membership(user_id=user.id, workspace_id=workspace.id, role=role))
+        session.execute(delete(SetupLink))
+        session.commit()
+    except IntegrityError:
+        session.rollback()
+        raise Taken({"email": f"There is an account for {email} already."}) from None
+    return user
+
+
+def sign_in(session: Session, email: str, password: str) -> User | None:
+    """The user of this address and password; takes as long for a stranger. Rehashes, and commits, when argon2 asks."""
+    user = session.scalar(select(User).where(User.email == email.strip().lower()))
+    try:
+        _hasher.verify(user.password_hash if user else _NOBODY, password)
+    except (VerificationError, InvalidHashError):
+        return None
+    if user and _hasher.check_needs_rehash(user.password_hash):
+        user.password_hash = _hasher.hash(password)
+        session.commit()
+    return user
+
+
+def workspace_of(session: Session, user: User) -> Workspace | None:
+    """The workspace a user works in: the first of theirs."""
+    query = select(Membership).where(Membership.user_id == user.id).order_by(Membership.workspace_id).limit(1)
+    membership = session.scalar(query)
+    return membership.workspace if membership else None
+
+
+def create_token(session: Session, workspace: Workspace, name: str) -> str:
+    """Makes an API token and commits; the token itself is shown this once and never stored."""
+    name = name.strip()
+    if not 0 < len(name) <= NAME_MAX:
+        raise Invalid({"name": f"A token's name has 1 to {NAME_MAX} characters."})
+    secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    session.add(Token(workspace_id=workspace.id, name=name, digest=_digest(secret)))
+    session.commit()
+    return secret
+
+
+def tokens(session: Session, workspace: Workspace) -> list[Token]:
+    return list(session.scalars(select(Token).where(Token.workspace_id == workspace.id).order_by(Token.id)))
+
+
+def revoke_token(session: Session, workspace: Workspace, token_id: int) -> None:
+    session.execute(delete(Token).where(Token.id == token_id, Token.workspace_id == workspace.id))
+    session.commit()
+
+
+def workspace_of_token(session: Session, secret: str) -> Workspace:
+    """The workspace a token opens. Raises Forbidden."""
+    token = session.scalar(select(Token).where(Token.digest == _digest(secret)))
+    if token is None:
+        raise Forbidden("The token is not valid.")
+    return token.workspace

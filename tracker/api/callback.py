@@ -1,0 +1,95 @@
+"""The conversion callback `/c/{key}`: recorded at once, or kept in the spool while the database is away."""
+
+from __future__ import annotations
+
+import orjson
+from flask import Blueprint, Response, current_app, request
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
+from tracker import conversions
+from tracker.api.problems import answer, problem, refused
+from tracker.conversions import Outcome, Sighting
+from tracker.edge.core import Edge
+from tracker.errors import Invalid
+from tracker.events import AGENT_MAX, CODE_MAX, Event, Kind, Verdict, encode
+from tracker.extensions import csrf, db
+from tracker.models import Conversion, Workspace
+from tracker.services import services
+
+blueprint = Blueprint("callback", __name__)
+csrf.exempt(blueprint)
+SPECULATIVE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+
+
+@blueprint.after_request
+def _headers(response: Response) -> Response:
+    response.headers["X-Robots-Tag"] = "noindex, nofollow"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.route("/c/<key>", methods=["GET", "POST"])
+def report(key: str) -> Response:
+    """Answers what became of the report. HEAD is answered like GET and records nothing."""
+    edge: Edge = current_app.extensions["tracker_edge"]
+    moment = edge.moment()
+    event = Event(
+        kind=Kind.CALLBACK,
+        at_ms=moment.at_ms,
+        nonce=moment.nonce,
+        verdict=Verdict.HEAD if request.method == "HEAD" else Verdict.COUNTED,
+        link_id=0,
+        code=key[:CODE_MAX],
+        address=request.remote_addr or "",
+        agent=request.user_agent.string[:AGENT_MAX],
+        referrer="",
+        language="",
+        gpc=False,
+        applied=True,
+    )
+    try:
+        params = conversions.read_params(
+            request.query_string.decode("latin-1"), request.get_data(), request.headers.get("Content-Type", "")
+        )
+    except Invalid as error:
+        return refused(error)
+    response, event = _record(event, params)
+    services().spool.append(encode(event))
+    return response
+
+
+def _record(event: Event, params: dict[str, str]) -> tuple[Response, Event]:
+    """The answer, and the event as the loader should find it."""
+    secrets = services().settings.secrets
+    try:
+        workspace = db.session.scalar(select(Workspace).where(Workspace.key == event.code))
+        if workspace is None:
+            unknown = event._replace(verdict=int(Verdict.UNKNOWN_CODE))
+            return problem(404, "Unknown key", {"key": "No workspace has this key."}), unknown
+        if event.verdict == Verdict.HEAD:
+            return answer(200, {"result": "ignored"}), event
+        sighting = Sighting(event.at_ms, event.nonce, "callback")
+        outcome = conversions.record(
+            db.session(), workspace, params, sighting, secrets.click_keys, secrets.customer_key
+        )
+        return _answer(outcome), event._replace(link_id=_link_id(outcome))
+    except DBAPIError:
+        # The event carries the report now: the loader records it when the database is back, under the same id.
+        db.session.rollback()
+        queued = event._replace(params=orjson.dumps(params).decode(), applied=False)
+        return answer(202, {"result": "queued"}), queued
+
+
+def _link_id(outcome: Outcome) -> int:
+    return db.session.get_one(Conversion, outcome.conversion_id).link_id if outcome.conversion_id else 0
+
+
+def _answer(outcome: Outcome) -> Response:
+    if outcome.errors:
+        return problem(422, "Some fields need another look", outcome.errors)
+    if outcome.result == "unmatched":
+        return answer(202, {"result": "unmatched", "reason": outcome.reason, "hint": outcome.hint})
+    return answer(
+        200, {"result": outcome.result, "conversion_id": outcome.conversion_id, "campaign": outcome.campaign}
+    )

@@ -1,0 +1,91 @@
+"""Campaigns and their figures over REST."""
+
+from __future__ import annotations
+
+from flask import Response
+
+from tracker import days, links
+from tracker.api import shapes
+from tracker.api.access import protected, workspace
+from tracker.api.openapi import operation
+from tracker.api.problems import answer
+from tracker.api.schemas import CampaignEdit, CampaignNew, PageQuery, StatsQuery, read_body, read_query
+from tracker.api.tables import csv_answer, cursor_id, page_answer, wants_csv
+from tracker.errors import Invalid
+from tracker.extensions import db
+from tracker.reports import campaign as reports
+from tracker.services import services
+
+blueprint = protected("api_campaigns", __name__)
+
+
+@blueprint.get("/campaigns")
+@blueprint.get("/campaigns.csv")
+@operation("List campaigns, newest first", query=PageQuery)
+def listed() -> Response:
+    query = read_query(PageQuery)
+    found = links.campaigns(
+        db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"]
+    )
+    next_cursor = str(found[-1].id) if len(found) == query["limit"] else None
+    return page_answer([shapes.campaign(campaign) for campaign in found], next_cursor)
+
+
+@blueprint.post("/campaigns")
+@operation("Make a campaign", body=CampaignNew, answers={201: "The campaign", 409: "It exists"})
+def create() -> Response:
+    content = read_body(CampaignNew)
+    campaign = links.create_campaign(db.session(), workspace(), content["campaign"], content.get("name"))
+    return answer(201, shapes.campaign(campaign))
+
+
+@blueprint.get("/campaigns/<slug>")
+@operation("Show a campaign")
+def show(slug: str) -> Response:
+    return answer(200, shapes.campaign(links.find_campaign(db.session(), workspace(), slug)))
+
+
+@blueprint.patch("/campaigns/<slug>")
+@operation("Rename a campaign", body=CampaignEdit)
+def edit(slug: str) -> Response:
+    name = read_body(CampaignEdit)["name"]
+    campaign = links.find_campaign(db.session(), workspace(), slug)
+    return answer(200, shapes.campaign(links.edit_campaign(db.session(), campaign, name)))
+
+
+@blueprint.get("/campaigns/<slug>/stats")
+@blueprint.get("/campaigns/<slug>/stats.csv")
+@operation("What a campaign brought", query=StatsQuery)
+def stats(slug: str) -> Response:
+    """CSV holds the groups where there are any, else the series."""
+    query = read_query(StatsQuery)
+    group_by, interval = query["group_by"], query["interval"]
+    campaign = links.find_campaign(db.session(), workspace(), slug)
+    now = days.now()
+    period = reports.read_period(workspace(), query["from_"], query["to"], now)
+    if errors := _refusals(group_by, interval, period):
+        raise Invalid(errors)
+    found = reports.build(
+        db.session(),
+        services().store,
+        workspace(),
+        campaign,
+        period,
+        now=now,
+        compare=query["compare"] == "previous",
+        group_by=[group_by] if group_by else [],
+        interval=interval,
+    )
+    content = shapes.stats(found, services().lag_s(days.to_ms(now)), group_by)
+    return csv_answer(content.get("groups", content["series"])) if wants_csv() else answer(200, content)
+
+
+def _refusals(group_by: str | None, interval: str, period: reports.Period) -> dict[str, str]:
+    errors = {}
+    if group_by is not None and group_by not in reports.GROUPS:
+        errors["group_by"] = f"Group by one of {', '.join(reports.GROUPS)}."
+    if interval not in reports.INTERVALS:
+        errors["interval"] = f"An interval is one of {', '.join(reports.INTERVALS)}."
+    elif interval == "hour" and period.length > reports.HOURLY_DAYS_MAX:
+        errors["interval"] = f"By the hour, a report covers at most {reports.HOURLY_DAYS_MAX} days."
+    return errors

@@ -1,0 +1,75 @@
+"""Recent events, conversions and the workspace over REST."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, current_app
+
+from tracker import conversions, links
+from tracker.api import shapes
+from tracker.api.access import protected, workspace
+from tracker.api.openapi import document, operation
+from tracker.api.problems import answer
+from tracker.api.schemas import PageQuery, read_query
+from tracker.api.tables import cursor_id, page_answer
+from tracker.errors import Invalid
+from tracker.extensions import db
+from tracker.services import services
+
+blueprint = protected("api_events", __name__)
+public = Blueprint("api_public", __name__)
+
+
+def _event_cursor(cursor: str | None) -> tuple[int, int] | None:
+    if cursor is None:
+        return None
+    at_ms, _, nonce = cursor.partition("-")
+    if not (at_ms.isdecimal() and nonce.isdecimal() and len(cursor) < 40 and cursor.isascii()):
+        raise Invalid({"cursor": "Take the cursor from the page before."})
+    return int(at_ms), int(nonce)
+
+
+@blueprint.get("/events")
+@blueprint.get("/events.csv")
+@operation("Recent events with their verdicts, newest first", query=PageQuery)
+def events() -> Response:
+    query = read_query(PageQuery)
+    found = services().store.recent(workspace().id, before=_event_cursor(query["cursor"]), limit=query["limit"])
+    codes = links.codes_of(db.session(), (event.link_id for event in found if event.link_id))
+    rows = [shapes.event(event, codes) for event in found]
+    return page_answer(rows, rows[-1]["id"] if len(rows) == query["limit"] else None)
+
+
+@blueprint.get("/conversions")
+@blueprint.get("/conversions.csv")
+@operation("Conversions, newest first", query=PageQuery)
+def recorded() -> Response:
+    query = read_query(PageQuery)
+    found = conversions.recent(
+        db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"]
+    )
+    next_cursor = str(found[-1].id) if len(found) == query["limit"] else None
+    return page_answer([shapes.conversion(conversion) for conversion in found], next_cursor)
+
+
+@blueprint.get("/conversions/reports")
+@operation("Every conversion report as it came in, with what became of it", query=PageQuery)
+def reported() -> Response:
+    query = read_query(PageQuery)
+    found = conversions.recent_reports(
+        db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"]
+    )
+    next_cursor = str(found[-1].id) if len(found) == query["limit"] else None
+    return page_answer([shapes.report(report) for report in found], next_cursor)
+
+
+@blueprint.get("/workspace")
+@operation("The workspace of the token, with its public key")
+def show_workspace() -> Response:
+    own = workspace()
+    return answer(200, {"name": own.name, "key": own.key, "timezone": own.timezone, "currency": own.currency})
+
+
+@public.get("/openapi.json")
+@operation("This document")
+def openapi() -> Response:
+    return answer(200, document(current_app))

@@ -1,0 +1,114 @@
+"""The API's bodies and queries: names and JSON types. Whether a value makes sense is judged where it is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from marshmallow import Schema, ValidationError, fields, validate
+
+from tracker.errors import Invalid
+from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES
+
+PAGE_DEFAULT = 50
+PAGE_MAX = 500
+BULK_MAX = 1000
+
+
+class LinkOptions(Schema):
+    """What may be given of a link or not."""
+
+    term = fields.String(allow_none=True)
+    content = fields.String(allow_none=True)
+    id = fields.String(allow_none=True)
+    title = fields.String(allow_none=True)
+    tags = fields.List(fields.String())
+    expires_at = fields.AwareDateTime(allow_none=True)
+    redirect_code = fields.Integer(strict=True, metadata={"enum": list(REDIRECT_CODES)})
+    query_mode = fields.String(metadata={"enum": list(QUERY_MODES)})
+    click_id_param = fields.String(
+        allow_none=True, metadata={"description": "The click id's parameter; null for the setting's, empty for none."}
+    )
+    referrer_policy = fields.String(metadata={"enum": list(REFERRER_POLICIES)})
+    fallback_url = fields.String(allow_none=True)
+
+
+class LinkNew(LinkOptions):
+    destination = fields.String(required=True)
+    campaign = fields.String(required=True)
+    source = fields.String(required=True)
+    medium = fields.String(required=True)
+    code = fields.String(allow_none=True)
+
+
+class LinkEdit(LinkOptions):
+    destination = fields.String()
+    campaign = fields.String()
+    source = fields.String()
+    medium = fields.String()
+    code = fields.String()
+    archived = fields.Boolean(truthy={True}, falsy={False})
+
+
+class LinksNew(Schema):
+    links = fields.List(fields.Dict(), required=True, validate=validate.Length(1, BULK_MAX))
+
+
+class CampaignNew(Schema):
+    campaign = fields.String(required=True, metadata={"description": "The utm_campaign value."})
+    name = fields.String(allow_none=True)
+
+
+class CampaignEdit(Schema):
+    name = fields.String(required=True)
+
+
+class PageQuery(Schema):
+    limit = fields.Integer(load_default=PAGE_DEFAULT, validate=validate.Range(1, PAGE_MAX))
+    cursor = fields.String(load_default=None)
+
+
+class StatsQuery(Schema):
+    from_ = fields.String(data_key="from", load_default=None, metadata={"description": "First local date, inclusive."})
+    to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
+    compare = fields.String(load_default=None, validate=validate.OneOf(["previous"]))
+    group_by = fields.String(load_default=None)
+    interval = fields.String(load_default="day")
+
+
+def _flat(messages: Any, path: str = "") -> dict[str, str]:
+    """Marshmallow's nested messages as one sentence a field, `tags.0` for what lies inside a list."""
+    if isinstance(messages, dict):
+        found: dict[str, str] = {}
+        for name, inner in messages.items():
+            found |= _flat(inner, f"{path}.{name}" if path else str(name))
+        return found
+    return {path or "body": " ".join(map(str, messages))}
+
+
+def load(schema: type[Schema], content: Any) -> dict[str, Any]:
+    """The content by this schema. Raises Invalid, naming each field."""
+    try:
+        loaded: dict[str, Any] = schema().load(content)
+    except ValidationError as error:
+        messages = _flat(error.messages)
+        raise Invalid({"body" if field == "_schema" else field: text for field, text in messages.items()}) from None
+    return loaded
+
+
+class Malformed(Invalid):
+    """The body is not JSON."""
+
+    status = 400
+    title = "The message cannot be read"
+
+
+def read_body(schema: type[Schema]) -> dict[str, Any]:
+    content = request.get_json(force=True, silent=True)
+    if not isinstance(content, dict):
+        raise Malformed({"body": "The body is a JSON object."})
+    return load(schema, content)
+
+
+def read_query(schema: type[Schema]) -> dict[str, Any]:
+    return load(schema, request.args.to_dict())

@@ -1,0 +1,168 @@
+"""How things look in JSON: the documented names, instants in ISO 8601 with their offset, money as text."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from tracker import days, snippets
+from tracker.events import Kind, Verdict
+from tracker.models import Campaign, Conversion, Link, Report
+from tracker.money import Money
+from tracker.reports.campaign import CampaignReport, Group, Point
+from tracker.reports.comparison import Difference
+from tracker.reports.metrics import Rate, Totals
+from tracker.stores import StoredEvent
+
+RATE_PLACES = 6
+
+
+def instant(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None
+
+
+def link(row: Link, public_url: str) -> dict[str, Any]:
+    pasted = snippets.of_link(row, public_url)
+    return {
+        "code": row.code,
+        "short_url": pasted.short_url,
+        "destination": row.destination,
+        "tagged_url": row.tagged_url,
+        "impression_pixel_url": pasted.impression_pixel_url,
+        "impression_pixel_html": pasted.impression_pixel_html,
+        "honeypot_html": pasted.honeypot_html,
+        "campaign": {"slug": row.campaign.slug, "name": row.campaign.name},
+        "source": row.source,
+        "medium": row.medium,
+        "term": row.term,
+        "content": row.content,
+        "id": row.utm_id,
+        "title": row.title,
+        "tags": row.tags,
+        "redirect_code": row.redirect_code,
+        "query_mode": row.query_mode,
+        "click_id_param": row.click_id_param,
+        "referrer_policy": row.referrer_policy,
+        "fallback_url": row.fallback_url,
+        "created_at": instant(row.created_at),
+        "updated_at": instant(row.updated_at),
+        "expires_at": instant(row.expires_at),
+        "archived_at": instant(row.archived_at),
+    }
+
+
+def campaign(row: Campaign) -> dict[str, Any]:
+    return {
+        "slug": row.slug,
+        "name": row.name,
+        "campaign": row.utm_campaign,
+        "created_at": instant(row.created_at),
+        "archived_at": instant(row.archived_at),
+    }
+
+
+def money(amount: Money) -> dict[str, str]:
+    return {"currency": amount.currency, "amount": amount.amount}
+
+
+def conversion(row: Conversion) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "campaign": row.campaign.slug,
+        "link": row.link.code,
+        "goal": row.goal,
+        "order": row.order_id,
+        "status": row.status,
+        "value": row.money.amount if row.money else None,
+        "currency": row.currency,
+        "click_id": row.click_id,
+        "clicked_at": instant(days.from_ms(row.click_at_ms)),
+        "converted_at": instant(row.converted_at),
+        "outside_window": row.outside_window,
+    }
+
+
+def report(row: Report) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "received_at": instant(days.from_ms(row.at_ms)),
+        "via": row.via,
+        "params": row.params,
+        "result": row.result,
+        "reason": row.reason,
+        "hint": row.hint,
+        "conversion_id": row.conversion_id,
+    }
+
+
+def event(row: StoredEvent, codes: dict[int, str]) -> dict[str, Any]:
+    return {
+        "id": f"{row.at_ms}-{row.nonce}",
+        "at": instant(days.from_ms(row.at_ms)),
+        "kind": Kind(row.kind).word,
+        "verdict": Verdict(row.verdict).word,
+        "reason": row.detail,
+        "code": codes.get(row.link_id) if row.link_id else row.detail,
+        "agent": row.agent,
+        "referrer_host": row.referrer_host,
+    }
+
+
+def rate(found: Rate) -> dict[str, float | None]:
+    low, high = found.interval or (None, None)
+    return {"value": _rounded(found.value), "low": _rounded(low), "high": _rounded(high)}
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, RATE_PLACES)
+
+
+def totals(found: Totals) -> dict[str, Any]:
+    return {
+        "impressions": found.impressions,
+        "clicks": found.clicks,
+        "unique_clicks": found.unique_clicks,
+        "conversions": found.conversions,
+        "ctr": rate(found.ctr),
+        "conversion_rate": rate(found.conversion_rate),
+        "revenue": [money(amount) for amount in found.revenue],
+        "filtered": found.filtered,
+    }
+
+
+def difference(found: Difference | None) -> dict[str, float | None] | None:
+    if found is None:
+        return None
+    return {"difference": _rounded(found.difference), "low": _rounded(found.low), "high": _rounded(found.high)}
+
+
+def point(found: Point) -> dict[str, Any]:
+    return {
+        "at": found.at.isoformat(),
+        "impressions": found.impressions,
+        "clicks": found.clicks,
+        "conversions": found.conversions,
+    }
+
+
+def group(found: Group) -> dict[str, Any]:
+    return {"key": found.key, **totals(found.totals)}
+
+
+def stats(found: CampaignReport, lag_s: float, group_by: str | None) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "campaign": found.campaign.slug,
+        "from": found.period.first.isoformat(),
+        "to": found.period.last.isoformat(),
+        "timezone": found.timezone,
+        "as_of": instant(found.as_of),
+        "lag_s": round(lag_s, 3),
+        "totals": totals(found.totals),
+    }
+    if found.previous and found.previous_period:
+        content["previous"] = totals(found.previous)
+        content["changes"] = {name: difference(change) for name, change in (found.changes or {}).items()}
+    content["series"] = [point(step) for step in found.series]
+    if group_by:
+        content["groups"] = [group(each) for each in found.groups[group_by]]
+    return content

@@ -1,0 +1,221 @@
+"""The commands, thin: each reads its arguments, calls what the pages and the API call, and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+import click
+from rich.console import Console
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from tracker import __version__, accounts, days, demo, links, printing, schema, server, snippets
+from tracker.api import shapes
+from tracker.config import Settings
+from tracker.errors import Invalid, TrackerError
+from tracker.extensions import open_engine
+from tracker.links import LinkDraft, OwnDomain
+from tracker.models import Workspace
+from tracker.pipeline.loader import Loader
+from tracker.pipeline.segments import lag_s
+from tracker.reports import campaign as reports
+from tracker.stores import open_store
+
+
+class Commands(click.Group):
+    """Turns our own errors into a sentence on standard error and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Invalid as error:
+            for field, message in error.errors.items():
+                click.echo(f"{field}: {message}", err=True)
+            ctx.exit(1)
+        except TrackerError as error:
+            click.echo(str(error), err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Commands)
+@click.version_option(__version__)
+def main() -> None:
+    """Tag destinations, make short links, count what they bring."""
+
+
+@contextmanager
+def _workspace() -> Iterator[tuple[Settings, Engine, Session, Workspace]]:
+    """The database brought up to date, and the installation's workspace."""
+    settings = Settings.from_env()
+    schema.upgrade(settings)
+    engine = open_engine(settings.database_url)
+    try:
+        with Session(engine) as session:
+            workspace = accounts.ensure_workspace(session)
+            session.commit()
+            yield settings, engine, session, workspace
+    finally:
+        engine.dispose()
+
+
+def _print_json(content: Any) -> None:
+    click.echo(json.dumps(content, ensure_ascii=False))
+
+
+@main.command()
+def serve() -> None:
+    """Serve pages, redirects and pixels, and load what they count."""
+    server.serve(Settings.from_env())
+
+
+@main.command()
+@click.option("--follow", is_flag=True, help="Go on loading until interrupted.")
+def load(follow: bool) -> None:
+    """Load the spool into the store, for a server that brings no loader of its own."""
+    with _workspace() as (settings, engine, _, _):
+        loader = Loader(settings, engine, open_store(engine))
+        stop = threading.Event()
+        if follow:
+            try:
+                loader.run(stop)
+            except KeyboardInterrupt:
+                stop.set()
+            return
+        click.echo(f"{loader.drain()} events loaded")
+
+
+@main.command("demo")
+@click.option("--seed", default=1, show_default=True, help="The same number makes the same month.")
+def demo_command(seed: int) -> None:
+    """Fill the workspace with a month of plausible traffic."""
+    with _workspace() as (settings, engine, session, workspace):
+        console = Console(stderr=True)
+        result = demo.fill(settings, engine, session, workspace, seed=seed, console=console)
+        for slug in result.campaigns:
+            click.echo(f"{settings.public_url}/app/campaigns/{slug}")
+
+
+@main.group()
+def link() -> None:
+    """Make and list links."""
+
+
+@link.command("add")
+@click.argument("destination")
+@click.option("--campaign", required=True)
+@click.option("--source", required=True)
+@click.option("--medium", required=True)
+@click.option("--term")
+@click.option("--content")
+@click.option("--id", "id_", help="utm_id")
+@click.option("--code", help="A short code of your own.")
+@click.option("--title")
+@click.option("--tag", "tags", multiple=True)
+@click.option("--expires-at", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]))
+@click.option("--redirect-code", type=int, default=302, show_default=True)
+@click.option("--query-mode", default="link_wins", show_default=True)
+@click.option("--click-id-param", help="The click id's parameter; empty for none.")
+@click.option("--fallback-url")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def link_add(id_: str | None, as_json: bool, **given: Any) -> None:
+    """Make a link to DESTINATION and print its short URL."""
+    with _workspace() as (settings, _, session, workspace):
+        own = OwnDomain((settings.public_url,))
+        made = links.create(session, workspace, LinkDraft(id=id_, **given), own)
+        pasted = snippets.of_link(made, settings.public_url)
+        if as_json:
+            _print_json(
+                {
+                    "code": made.code,
+                    "destination": made.destination,
+                    "tagged_url": made.tagged_url,
+                    "campaign": {"slug": made.campaign.slug, "name": made.campaign.name},
+                    **{field.name: getattr(pasted, field.name) for field in fields(pasted)},
+                }
+            )
+        else:
+            click.echo(pasted.short_url)
+
+
+@link.command("list")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 500))
+@click.option("--json", "as_json", is_flag=True)
+def link_list(limit: int, as_json: bool) -> None:
+    """List links, newest first."""
+    with _workspace() as (settings, _, session, workspace):
+        found = links.listed(session, workspace, before_id=None, limit=limit)
+        rows = [
+            {
+                "short_url": snippets.of_link(each, settings.public_url).short_url,
+                "campaign": each.campaign.slug,
+                "tagged_url": each.tagged_url,
+            }
+            for each in found
+        ]
+        _print_json(rows) if as_json else printing.links(Console(), rows)
+
+
+@main.command()
+@click.argument("campaign")
+@click.option("--from", "first", help="First local date, inclusive.")
+@click.option("--to", "last", help="Last local date, inclusive.")
+@click.option("--group-by", type=click.Choice(list(reports.GROUPS)), default="link", show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def report(campaign: str, first: str | None, last: str | None, group_by: str, as_json: bool) -> None:
+    """Print what CAMPAIGN (its slug) brought: by default the last 14 whole days, and today so far."""
+    with _workspace() as (settings, engine, session, workspace):
+        store = open_store(engine)
+        found = links.find_campaign(session, workspace, campaign)
+        now = days.now()
+        period = reports.read_period(workspace, first, last, now)
+        built = reports.build(session, store, workspace, found, period, now=now, compare=True, group_by=[group_by])
+        lag = lag_s(settings.spool_dir, store.position, days.to_ms(now))
+        if as_json:
+            _print_json(shapes.stats(built, lag, group_by))
+            return
+        printing.report(Console(), built, group_by, lag)
+        if not first and not last:
+            today = reports.build(session, store, workspace, found, reports.today(workspace, now), now=now)
+            printing.today(Console(), today)
+
+
+@main.group()
+def token() -> None:
+    """API tokens."""
+
+
+@token.command("create")
+@click.argument("name")
+def token_create(name: str) -> None:
+    """Make an API token called NAME and print it, this once."""
+    with _workspace() as (_, _, session, workspace):
+        click.echo(accounts.create_token(session, workspace, name))
+
+
+@main.group()
+def user() -> None:
+    """Accounts."""
+
+
+@user.command("create")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def user_create(email: str, password_stdin: bool) -> None:
+    """Make an account for EMAIL; asks for the password."""
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    with _workspace() as (_, _, session, workspace):
+        made = accounts.create_user(session, workspace, email, password)
+        click.echo(f"{made.email} can sign in.", err=True)
+
+
+if __name__ == "__main__":
+    main()

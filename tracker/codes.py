@@ -1,0 +1,37 @@
+"""Short codes: made without look-alikes, checked, and kept off the paths the tracker itself answers."""
+
+from __future__ import annotations
+
+import re
+
+import shortuuid
+
+LENGTH = 7
+LENGTH_MAX = 64
+PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+RESERVED = frozenset(
+    "api app apple-app-site-association c docs favicon h healthz i login logout metrics readyz robots s setup "
+    "static t well-known".split()
+)
+
+_generator = shortuuid.ShortUUID()
+
+
+def generate() -> str:
+    """A random code of 7 characters from shortuuid's 57 letters (no 0, O, 1, l or I): 2 * 10^12 of them."""
+    return _generator.random(length=LENGTH)
+
+
+def is_code(text: str) -> bool:
+    return PATTERN.fullmatch(text) is not None
+
+
+def refusal(code: str) -> str | None:
+    """Why a custom code cannot be used, as a sentence; `None` when it can."""
+    if not code or len(code) > LENGTH_MAX:
+        return f"A code has 1 to {LENGTH_MAX} characters."
+    if not is_code(code):
+        return "A code is made of the letters A-Z and a-z, digits, “-” and “_” only."
+    if code.lower() in RESERVED:
+        return f"“{code}” is reserved for the tracker itself; choose another code."
+    return None

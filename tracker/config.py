@@ -1,0 +1,185 @@
+"""Settings from the environment: typed, refused when malformed, and the secrets they lead to."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tracker import clickid
+from tracker.errors import SettingError
+
+PREFIX = "TRACKER_"
+DURABILITIES = ("process", "disk")
+PORT_DEFAULT = 8000
+WORKERS_MAX = 64
+
+
+def _text(environ: Mapping[str, str], name: str) -> str | None:
+    """A setting, or the content of the file that `NAME_FILE` points to; empty counts as unset."""
+    value = environ.get(PREFIX + name)
+    path = environ.get(f"{PREFIX}{name}_FILE")
+    if value and path:
+        raise SettingError(f"{PREFIX}{name} and {PREFIX}{name}_FILE are both set; keep one.")
+    if path:
+        try:
+            value = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingError(f"{PREFIX}{name}_FILE cannot be read: {error}") from None
+    return value or None
+
+
+def _whole(name: str, text: str | None, default: int, low: int, high: int) -> int:
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdecimal() or not low <= int(text) <= high:
+        raise SettingError(f"{name} is a whole number from {low} to {high}, not “{text}”.")
+    return int(text)
+
+
+def _one_of(name: str, text: str | None, choices: tuple[str, ...]) -> str:
+    if text is None:
+        return choices[0]
+    if text not in choices:
+        raise SettingError(f"{name} is one of {', '.join(choices)}, not “{text}”.")
+    return text
+
+
+def _origin(name: str, text: str | None) -> str | None:
+    """An http(s) address without path, as `https://go.example`."""
+    if text is None:
+        return None
+    text = text.rstrip("/")
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    if not valid or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+        raise SettingError(f"{name} is an address like https://go.example, without a path, not “{text}”.")
+    return text
+
+
+def _database(name: str, text: str | None, default: str) -> str:
+    if text is None:
+        return default
+    if not text.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise SettingError(f"{name} starts with sqlite:/// or postgresql+psycopg://.")
+    if not text.startswith("sqlite:///"):
+        raise SettingError(f"{name}: this version stores in SQLite only.")
+    return text
+
+
+def _param(name: str, text: str | None) -> str:
+    if text is None:
+        return "cid"
+    if not clickid_param_ok(text):
+        raise SettingError(f"{name} is 1 to 32 letters, digits, “-” or “_”, not “{text}”.")
+    return text
+
+
+def clickid_param_ok(text: str) -> bool:
+    return 0 < len(text) <= 32 and text.isascii() and text.replace("-", "a").replace("_", "a").isalnum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be set, with the unit last in the name. Made once, handed down, never read from a global."""
+
+    data_dir: Path
+    database_url: str
+    base_url: str | None
+    port: int = PORT_DEFAULT
+    workers: int = 2
+    trusted_proxies: int = 0
+    durability: str = "process"
+    click_id_param: str = "cid"
+    retention_days: int = 0
+    spool_segment_bytes: int = 16 * 1024 * 1024
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Reads `TRACKER_*` and `PORT`. Raises SettingError, naming the setting, for a value it cannot use."""
+        env = os.environ if environ is None else environ
+        data_dir = Path(_text(env, "DATA_DIR") or "data").absolute()
+        database_url = _database(
+            "TRACKER_DATABASE_URL", _text(env, "DATABASE_URL"), f"sqlite:///{data_dir / 'tracker.sqlite3'}"
+        )
+        events_url = _text(env, "EVENTS_URL")
+        if events_url not in (None, database_url):
+            raise SettingError("TRACKER_EVENTS_URL: this version keeps events in TRACKER_DATABASE_URL; leave it unset.")
+        return cls(
+            data_dir=data_dir,
+            database_url=database_url,
+            base_url=_origin("TRACKER_BASE_URL", _text(env, "BASE_URL")),
+            port=_whole("PORT", env.get("PORT") or None, PORT_DEFAULT, 1, 65535),
+            workers=_whole("TRACKER_WORKERS", _text(env, "WORKERS"), os.cpu_count() or 1, 1, WORKERS_MAX),
+            trusted_proxies=_whole("TRACKER_TRUSTED_PROXIES", _text(env, "TRUSTED_PROXIES"), 0, 0, 10),
+            durability=_one_of("TRACKER_DURABILITY", _text(env, "DURABILITY"), DURABILITIES),
+            click_id_param=_param("TRACKER_CLICK_ID_PARAM", _text(env, "CLICK_ID_PARAM")),
+            retention_days=_whole("TRACKER_RETENTION_DAYS", _text(env, "RETENTION_DAYS"), 0, 0, 36500),
+        )
+
+    @property
+    def public_url(self) -> str:
+        """Where short links live: the configured address, else this machine's own."""
+        return self.base_url or f"http://localhost:{self.port}"
+
+    @property
+    def spool_dir(self) -> Path:
+        return self.data_dir / "spool"
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        return Secrets.load(self.data_dir)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What must not leak: the keys of sessions and of customers' hashes, and the keyring of click ids (the highest number makes new ones)."""
+
+    session_key: str
+    customer_key: bytes
+    click_keys: Mapping[int, bytes]
+
+    @property
+    def click_key(self) -> clickid.Key:
+        number = max(self.click_keys)
+        return clickid.Key(number, self.click_keys[number])
+
+    @classmethod
+    def load(cls, data_dir: Path) -> Secrets:
+        """Reads `secrets.json` (mode 0600), made on first use. Whoever links the finished file first wins a race."""
+        path = data_dir / "secrets.json"
+        if not path.exists():
+            data_dir.mkdir(parents=True, exist_ok=True)
+            fresh = {
+                "session_key": secrets.token_urlsafe(32),
+                "customer_key": secrets.token_hex(32),
+                "click_keys": {"1": secrets.token_hex(32)},
+            }
+            draft = data_dir / f".secrets-{secrets.token_hex(8)}"
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+                json.dump(fresh, file)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            keys = {int(number): bytes.fromhex(secret) for number, secret in stored["click_keys"].items()}
+            session_key, customer_key = stored["session_key"], bytes.fromhex(stored["customer_key"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SettingError(f"{path} cannot be used: {error!r}. Restore it from a backup.") from None
+        if not session_key or not keys or not all(0 <= number < clickid.KEYS_MAX for number in keys):
+            raise SettingError(f"{path} holds no usable keys. Restore it from a backup.")
+        return cls(session_key=session_key, customer_key=customer_key, click_keys=keys)

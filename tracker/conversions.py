@@ -1,0 +1,459 @@
+"""Conversions: read from a report, matched by the click id, recorded once, changed by a ledger that is only added to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import orjson
+from sqlalchemy import case, func, literal, select, update
+from sqlalchemy.orm import Session
+
+from tracker import clickid, days, money
+from tracker.days import BUCKET_MS, Span
+from tracker.errors import Invalid
+from tracker.extensions import insert_into
+from tracker.models import Campaign, Conversion, LedgerEntry, Link, Report, Workspace
+
+# The first name of each line is ours; the others are what senders call the same thing.
+ALIASES = {
+    "cid": ("click_id", "clickid", "subid"),
+    "order": ("order_id", "oid", "txid", "tid", "transaction_id"),
+    "value": ("amount", "payout", "revenue", "sum"),
+    "currency": (),
+    "goal": ("event", "type"),
+    "status": (),
+    "customer": (),
+    "event_id": (),
+    "ts": (),
+    "test": (),
+}
+STATUSES = ("approved", "pending", "rejected", "refunded")
+COUNTING = ("approved", "pending")
+GOAL_DEFAULT = "purchase"
+WINDOW = timedelta(days=30)
+TEXT_MAX = 255
+PARAMS_MAX = 50
+BODY_MAX_BYTES = 65536
+SETTLE_WITHIN = timedelta(hours=1)
+SETTLE_MAX = 500
+_MACRO = re.compile(r"\{\{?[\w.]+\}?\}|\[\w+\]|%7B\w+%7D|<\w+>|\$\{?\w+\}?", re.IGNORECASE)
+_GOAL = re.compile(r"[\w.:-]{1,64}")
+
+HINTS = {
+    "no_click_id": "The report has no cid. Pass on the cid that the landing page got in its URL.",
+    "macro_not_replaced": "The cid is still a placeholder: the sender did not put the click id in its place.",
+    "bad_click_id": "The cid is not one of ours: cut short, changed on the way, or made up.",
+    "foreign_click_id": "The cid belongs to another workspace: check the key in the address.",
+    "unknown_link": "The cid is genuine, but its link is no longer stored.",
+    "test": "The report carries test and is kept out of every figure.",
+}
+
+
+class Malformed(Invalid):
+    """A callback's message cannot be read at all."""
+
+    status = 400
+    title = "The message cannot be read"
+
+
+class Sighting(NamedTuple):
+    """When and how a report came in: the id of its event, `via` pixel or callback."""
+
+    at_ms: int
+    nonce: int
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a report. `errors` are sentences by field where it was refused."""
+
+    result: str
+    conversion_id: int | None = None
+    campaign: str | None = None
+    reason: str | None = None
+    errors: Mapping[str, str] | None = None
+
+    @property
+    def hint(self) -> str | None:
+        return HINTS.get(self.reason or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A report that has been understood: its values checked, nothing looked up yet."""
+
+    cid: str
+    order: str | None
+    goal: str
+    status: str | None
+    amount: money.Money | None
+    customer: str | None
+    converted_at: datetime
+    test: bool
+
+
+def read_params(query: str, body: bytes = b"", content_type: str = "") -> dict[str, str]:
+    """The parameters of a report by our names, from a raw query and a form or JSON body. Raises Malformed.
+
+    A body wins over the query, our own name over an alias, the first of equal names over later ones.
+    """
+    found: dict[str, str] = {}
+    for pairs in (_body_pairs(body, content_type), _query_pairs("query", query)):
+        for name, value in pairs:
+            found.setdefault(name, value)
+    if len(found) > PARAMS_MAX:
+        raise Malformed({"body": f"A report has at most {PARAMS_MAX} parameters."})
+    for name, others in ALIASES.items():
+        for other in others:
+            if other in found:
+                found.setdefault(name, found.pop(other))
+    return found
+
+
+def _query_pairs(field: str, text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=PARAMS_MAX)
+    except ValueError:
+        raise Malformed({field: f"At most {PARAMS_MAX} parameters, percent-encoded UTF-8."}) from None
+
+
+def _body_pairs(body: bytes, content_type: str) -> list[tuple[str, str]]:
+    if not body:
+        return []
+    if len(body) > BODY_MAX_BYTES:
+        raise Malformed({"body": f"A report has at most {BODY_MAX_BYTES:,} bytes."})
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind.endswith("json") or (not kind and body.lstrip()[:1] == b"{"):
+        try:
+            content = orjson.loads(body)
+        except ValueError:
+            raise Malformed({"body": "The body is not valid JSON."}) from None
+        if not isinstance(content, dict):
+            raise Malformed({"body": "The JSON body is an object of names and values."})
+        return [(str(name), _json_text(name, value)) for name, value in content.items() if value is not None]
+    try:
+        return _query_pairs("body", body.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Malformed({"body": "The body is neither JSON nor a form in UTF-8."}) from None
+
+
+def _json_text(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "1" if value else ""
+    if isinstance(value, str | int):
+        return str(value)
+    if isinstance(value, float):
+        # repr is the shortest text that reads back as this number: 49.9 stays 49.9.
+        return repr(value)
+    raise Malformed({str(name): "A value is a text or a number."})
+
+
+def understand(params: Mapping[str, str], workspace: Workspace, sighting: Sighting, customer_key: bytes) -> Claim:
+    """Checks every value. Raises Invalid, naming each field."""
+    errors: dict[str, str] = {}
+    texts = {name: params.get(name, "").strip() for name in ALIASES}
+    for name in ("order", "customer", "event_id"):
+        if len(texts[name]) > TEXT_MAX:
+            errors[name] = f"At most {TEXT_MAX} characters."
+    goal = texts["goal"] or GOAL_DEFAULT
+    if not _GOAL.fullmatch(goal):
+        errors["goal"] = "A goal is 1 to 64 letters, digits, “.”, “:”, “-” or “_”."
+    status = texts["status"].lower() or None
+    if status not in (None, *STATUSES):
+        errors["status"] = f"A status is one of {', '.join(sorted(STATUSES))}."
+    claim = Claim(
+        cid=texts["cid"],
+        order=texts["order"] or None,
+        goal=goal,
+        status=status,
+        amount=_amount(texts["value"], texts["currency"].upper() or workspace.currency, errors),
+        customer=customer_hash(texts["customer"], customer_key) if texts["customer"] else None,
+        converted_at=_instant(texts["ts"] if sighting.via == "callback" else "", sighting.at_ms, errors),
+        test=texts["test"].lower() not in ("", "0", "false"),
+    )
+    if errors:
+        raise Invalid(errors)
+    return claim
+
+
+def customer_hash(customer: str, key: bytes) -> str:
+    return blake2b(customer.lower().encode(), key=key, digest_size=16).hexdigest()
+
+
+def _amount(text: str, currency: str, errors: dict[str, str]) -> money.Money | None:
+    if not money.is_currency(currency):
+        errors["currency"] = "A currency is an ISO 4217 code, like EUR."
+        return None
+    if not text:
+        return None
+    try:
+        amount = money.parse(text, currency)
+    except ValueError as error:
+        errors["value"] = str(error)
+        return None
+    if amount.minor < 0:
+        errors["value"] = "A value is not negative; report a refund with status=refunded."
+    return amount
+
+
+def _instant(text: str, at_ms: int, errors: dict[str, str]) -> datetime:
+    received = days.from_ms(at_ms)
+    if not text:
+        return received
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= at_ms // 1000 + 300:
+        errors["ts"] = "An instant is in whole seconds since 1970, and not in the future."
+        return received
+    return datetime.fromtimestamp(int(text), UTC)
+
+
+def record(
+    session: Session,
+    workspace: Workspace,
+    params: Mapping[str, str],
+    sighting: Sighting,
+    click_keys: Mapping[int, bytes],
+    customer_key: bytes,
+) -> Outcome:
+    """Records a report and commits: the same event again changes nothing, the same sale again makes no second one."""
+    seen = session.scalar(select(Report).where(Report.at_ms == sighting.at_ms, Report.nonce == sighting.nonce))
+    if seen is not None:
+        slug = seen.conversion.campaign.slug if seen.conversion else None
+        return Outcome(seen.result, seen.conversion_id, slug, seen.reason)
+    try:
+        claim = understand(params, workspace, sighting, customer_key)
+    except Invalid as error:
+        return _keep(session, workspace, params, sighting, Outcome("refused", reason="bad_value", errors=error.errors))
+    reason, click, link = _match(session, workspace, claim, click_keys)
+    if click is None or link is None:
+        return _keep(session, workspace, params, sighting, Outcome("unmatched", reason=reason), claim)
+    conversion, is_new = _claim_row(session, workspace, claim, click, link, sighting)
+    changed = _apply(session, conversion, claim, sighting, is_new)
+    result = "recorded" if is_new else "updated" if changed else "duplicate"
+    slug = session.scalar(select(Campaign.slug).where(Campaign.id == conversion.campaign_id))
+    return _keep(session, workspace, params, sighting, Outcome(result, conversion.id, slug), claim)
+
+
+def _match(
+    session: Session, workspace: Workspace, claim: Claim, keys: Mapping[int, bytes]
+) -> tuple[str | None, clickid.Click | None, Link | None]:
+    """The click and link of a claim, or why there is none. The id verifies itself: a forged one costs no look-up."""
+    if claim.test:
+        return "test", None, None
+    if not claim.cid:
+        return "no_click_id", None, None
+    click = clickid.read(claim.cid, keys)
+    if click is None:
+        return "macro_not_replaced" if _MACRO.search(claim.cid) else "bad_click_id", None, None
+    link = session.get(Link, click.link_id)
+    if link is None:
+        return "unknown_link", None, None
+    if link.workspace_id != workspace.id:
+        return "foreign_click_id", None, None
+    return None, click, link
+
+
+def _claim_row(
+    session: Session, workspace: Workspace, claim: Claim, click: clickid.Click, link: Link, sighting: Sighting
+) -> tuple[Conversion, bool]:
+    """The sale's one row. UNIQUE decides which report makes it: two that race both try, one inserts."""
+    dedup_key = f"o:{claim.order}" if claim.order else f"c:{claim.cid}"
+    status = claim.status or "approved"
+    new = (
+        insert_into(session.get_bind().dialect.name, Conversion)
+        .values(
+            workspace_id=workspace.id,
+            campaign_id=link.campaign_id,
+            link_id=link.id,
+            goal=claim.goal,
+            dedup_key=dedup_key,
+            order_id=claim.order,
+            click_id=claim.cid,
+            click_at_ms=click.at_ms,
+            click_nonce=click.nonce,
+            status=status,
+            minor=claim.amount.minor if claim.amount else None,
+            currency=claim.amount.currency if claim.amount else None,
+            customer=claim.customer,
+            outside_window=claim.converted_at - days.from_ms(click.at_ms) > WINDOW,
+            by_callback=sighting.via == "callback",
+            click_settled=False,
+            converted_at=claim.converted_at,
+            created_at=days.now(),
+        )
+        .on_conflict_do_nothing()
+        .returning(Conversion.id)
+    )
+    made = session.scalar(new)
+    if made is not None:
+        return session.get_one(Conversion, made), True
+    query = select(Conversion).where(
+        Conversion.workspace_id == workspace.id, Conversion.goal == claim.goal, Conversion.dedup_key == dedup_key
+    )
+    return session.scalars(query.with_for_update().execution_options(populate_existing=True)).one(), False
+
+
+def _apply(session: Session, conversion: Conversion, claim: Claim, sighting: Sighting, is_new: bool) -> bool:
+    """Brings a claim's news into the conversion, with a ledger row for any change; answers whether there was one.
+
+    Anybody with the page open can send a pixel: it fills what is missing and changes nothing that is known.
+    """
+    before = 0 if is_new else _counted(conversion)
+    changed = False
+    if not is_new:
+        changed = _fill_missing(conversion, claim)
+        if sighting.via == "callback":
+            changed |= _change_known(conversion, claim)
+            conversion.by_callback = True
+    if is_new or changed:
+        entry = LedgerEntry(
+            conversion_id=conversion.id,
+            status=conversion.status,
+            minor=_counted(conversion) - before,
+            currency=conversion.currency,
+        )
+        session.add(entry)
+    return changed
+
+
+def _counted(conversion: Conversion) -> int:
+    return (conversion.minor or 0) if conversion.status in COUNTING else 0
+
+
+def _fill_missing(conversion: Conversion, claim: Claim) -> bool:
+    changed = False
+    if conversion.minor is None and claim.amount is not None:
+        conversion.minor, conversion.currency = claim.amount
+        changed = True
+    if conversion.customer is None and claim.customer is not None:
+        conversion.customer = claim.customer
+        changed = True
+    return changed
+
+
+def _change_known(conversion: Conversion, claim: Claim) -> bool:
+    """A callback's status and value win; both may change again. A refund in part is a smaller value."""
+    was = (conversion.status, conversion.minor, conversion.currency)
+    conversion.status = claim.status or conversion.status
+    if claim.amount is not None and conversion.status in COUNTING:
+        conversion.minor, conversion.currency = claim.amount
+    return was != (conversion.status, conversion.minor, conversion.currency)
+
+
+def _keep(
+    session: Session,
+    workspace: Workspace,
+    params: Mapping[str, str],
+    sighting: Sighting,
+    outcome: Outcome,
+    claim: Claim | None = None,
+) -> Outcome:
+    """Writes the report down, whatever became of it, and commits. The customer stands in it hashed or not at all."""
+    kept = {name: value[:TEXT_MAX] for name, value in params.items() if name != "customer"}
+    if claim and claim.customer:
+        kept["customer"] = claim.customer
+    hint = "; ".join(outcome.errors.values()) if outcome.errors else outcome.hint
+    session.add(
+        Report(
+            workspace_id=workspace.id,
+            at_ms=sighting.at_ms,
+            nonce=sighting.nonce,
+            via=sighting.via,
+            params=kept,
+            result=outcome.result,
+            reason=outcome.reason,
+            hint=hint,
+            conversion_id=outcome.conversion_id,
+        )
+    )
+    session.commit()
+    return outcome
+
+
+class Sum(NamedTuple):
+    """Counting conversions of one link in one currency; `outside` ones lie beyond the window and are not in `n`."""
+
+    link_id: int
+    currency: str | None
+    n: int
+    minor: int | None
+    outside: int
+
+
+def sums(session: Session, campaign_id: int, start_ms: int, end_ms: int) -> list[Sum]:
+    """Conversions whose click lies in [start_ms, end_ms), net of rejected and refunded ones, by link and currency."""
+    query = (
+        select(
+            Conversion.link_id,
+            Conversion.currency,
+            func.sum(case((Conversion.outside_window, 0), else_=1)),
+            func.sum(case((Conversion.outside_window, 0), else_=Conversion.minor)),
+            func.sum(case((Conversion.outside_window, 1), else_=0)),
+        )
+        .where(
+            Conversion.campaign_id == campaign_id,
+            Conversion.click_at_ms >= start_ms,
+            Conversion.click_at_ms < end_ms,
+            Conversion.status.in_(COUNTING),
+        )
+        .group_by(Conversion.link_id, Conversion.currency)
+    )
+    return [Sum(*row) for row in session.execute(query)]
+
+
+def series(session: Session, campaign_id: int, span: Span, step: int) -> Iterable[tuple[int, int]]:
+    """Counting conversions by local step of their click, as the store's series counts clicks."""
+    bucket = Conversion.click_at_ms.op("/")(literal(BUCKET_MS, literal_execute=True))
+    index = (bucket + span.offset).op("/")(literal(step, literal_execute=True)).label("step")
+    query = (
+        select(index, func.count())
+        .where(
+            Conversion.campaign_id == campaign_id,
+            Conversion.click_at_ms >= span.start * BUCKET_MS,
+            Conversion.click_at_ms < span.end * BUCKET_MS,
+            Conversion.status.in_(COUNTING),
+            Conversion.outside_window.is_(False),
+        )
+        .group_by(index)
+    )
+    return [(int(step), n) for step, n in session.execute(query)]
+
+
+def recent(session: Session, workspace: Workspace, *, before_id: int | None = None, limit: int = 50) -> list[Conversion]:
+    """Conversions, newest first, `limit` at most, older than `before_id` where one is given."""
+    return _page(session, Conversion, workspace, before_id, limit)
+
+
+def recent_reports(session: Session, workspace: Workspace, *, before_id: int | None = None, limit: int = 50) -> list[Report]:
+    """Reports as they came in, newest first: matched, unmatched and refused."""
+    return _page(session, Report, workspace, before_id, limit)
+
+
+def _page(session: Session, model: Any, workspace: Workspace, before_id: int | None, limit: int) -> list[Any]:
+    query = select(model).where(model.workspace_id == workspace.id).order_by(model.id.desc()).limit(limit)
+    return list(session.scalars(query if before_id is None else query.where(model.id < before_id)).unique())
+
+
+def unmatched_count(session: Session, workspace: Workspace) -> int:
+    query = select(func.count(Report.id)).where(Report.workspace_id == workspace.id, Report.result == "unmatched")
+    return session.scalar(query) or 0
+
+
+def unsettled(session: Session, now: datetime) -> list[Conversion]:
+    """Conversions whose click has not been looked at yet. The click may still be in the spool: they are given an hour."""
+    fresh = Conversion.created_at >= now - SETTLE_WITHIN
+    query = select(Conversion).where(Conversion.click_settled.is_(False), fresh).limit(SETTLE_MAX)
+    return list(session.scalars(query))
+
+
+def settle(session: Session, found: Iterable[Conversion]) -> None:
+    """Marks conversions whose click has been found and, where need was, counted; commits."""
+    ids = [conversion.id for conversion in found]
+    session.execute(update(Conversion).where(Conversion.id.in_(ids)).values(click_settled=True))
+    session.commit()

@@ -1,0 +1,187 @@
+"""A month of plausible traffic for a newcomer: made of real spool records that the loader then takes like any others."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import Progress
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from tracker import clickid, days, links
+from tracker.config import Settings
+from tracker.edge.spool import Spool
+from tracker.errors import Invalid
+from tracker.events import Event, Kind, Verdict, encode
+from tracker.links import LinkDraft, OwnDomain
+from tracker.models import Campaign, Link, Workspace
+from tracker.pipeline.loader import Loader
+from tracker.stores import open_store
+
+DAYS = 30
+PEOPLE = 20_000
+BROWSERS = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:143.0) Gecko/20100101 Firefox/143.0",
+)
+BOTS = (
+    "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)",
+    "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
+    "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
+    "python-requests/2.32.5",
+)
+REFERRERS = ("", "", "https://mail.google.com/", "https://l.facebook.com/", "https://www.google.com/")
+
+
+class Sort(NamedTuple):
+    """A link of the demo with the chances that make its traffic."""
+
+    campaign: str
+    source: str
+    medium: str
+    content: str
+    share: float
+    click: float
+    convert: float
+    has_pixel: bool
+
+
+SORTS = (
+    Sort("spring-sale", "newsletter", "email", "hero-a", 0.26, 0.037, 0.055, True),
+    Sort("spring-sale", "newsletter", "email", "hero-b", 0.26, 0.049, 0.060, True),
+    Sort("spring-sale", "newsletter", "email", "text-only", 0.18, 0.034, 0.050, True),
+    Sort("spring-sale", "google", "cpc", "brand", 0.10, 0.50, 0.080, False),
+    Sort("autumn-launch", "facebook", "paid_social", "video", 0.12, 0.35, 0.020, False),
+    Sort("autumn-launch", "partner", "referral", "banner", 0.08, 0.012, 0.030, True),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was made: campaigns' slugs, and how many events."""
+
+    campaigns: list[str]
+    events: int
+
+
+def fill(
+    settings: Settings, engine: Engine, session: Session, workspace: Workspace, *, seed: int, console: Console
+) -> Result:
+    """Makes links and a month of hits up to now, and loads them. Raises Invalid where the demo is there already."""
+    campaigns = {sort.campaign for sort in SORTS}
+    known = select(Campaign.id).where(Campaign.workspace_id == workspace.id, Campaign.utm_campaign.in_(campaigns))
+    if session.scalar(known):
+        raise Invalid({"demo": "This workspace has the demo's campaigns already."})
+    made = {sort: _make(session, workspace, sort, settings) for sort in SORTS}
+    spool = Spool(settings.spool_dir, durable=False, segment_bytes=settings.spool_segment_bytes)
+    written = 0
+    with Progress(console=console) as progress:
+        writing = progress.add_task("A month of traffic", total=PEOPLE)
+        story = _Story(settings, workspace, made, random.Random(seed), days.now())  # noqa: S311 (a demo, no secret)
+        for lines in story.people():
+            spool.append(b"".join(lines))
+            written += len(lines)
+            progress.advance(writing)
+        spool.close()
+        loading = progress.add_task("Loading", total=written)
+        store = open_store(engine)
+        loader = Loader(settings, engine, store)
+        while loaded := loader.load_once():
+            progress.advance(loading, loaded)
+    return Result(sorted({link.campaign.slug for link in made.values()}), written)
+
+
+def _make(session: Session, workspace: Workspace, sort: Sort, settings: Settings) -> Link:
+    draft = LinkDraft(
+        destination=f"https://shop.example/{sort.campaign}",
+        campaign=sort.campaign,
+        source=sort.source,
+        medium=sort.medium,
+        content=sort.content,
+        title=f"Demo: {sort.content}",
+    )
+    return links.create(session, workspace, draft, OwnDomain((settings.public_url,)))
+
+
+class _Story:
+    """People of one month, each met by some link: they see it, perhaps click, perhaps buy."""
+
+    def __init__(
+        self, settings: Settings, workspace: Workspace, made: dict[Sort, Link], chance: random.Random, now: datetime
+    ) -> None:
+        self._key = settings.secrets.click_key
+        self._workspace = workspace
+        self._made = made
+        self._chance = chance
+        self._now_ms = days.to_ms(now)
+        self._orders = 0
+
+    def people(self) -> Iterator[list[bytes]]:
+        for person in range(PEOPLE):
+            yield [encode(event) for event in self._person(person)]
+
+    def _person(self, person: int) -> Iterator[Event]:
+        chance = self._chance
+        sort = chance.choices(SORTS, [each.share for each in SORTS])[0]
+        at_ms = self._instant()
+        bot = chance.random() < 0.012
+        agent = chance.choice(BOTS if bot else BROWSERS)
+        # Addresses from the block that RFC 5737 sets aside for documentation, and ULA ones beside it.
+        address = f"fd00:{person >> 8 & 0xFFFF:x}:{person & 0xFF:x}::1"
+        base = self._event(Kind.IMPRESSION, sort, at_ms, agent, address)
+        if sort.has_pixel:
+            yield base
+        if chance.random() > (0.5 if bot else sort.click):
+            return
+        click = self._event(Kind.CLICK, sort, at_ms + chance.randint(2_000, 90_000), agent, address)
+        if chance.random() < 0.03:
+            yield click._replace(verdict=int(Verdict.PREFETCH), nonce=self._nonce())
+        yield click
+        if not bot and chance.random() < sort.convert:
+            yield self._sale(click)
+
+    def _instant(self) -> int:
+        """Some instant of the month, busier by day and towards the end, never after now."""
+        chance = self._chance
+        day = int(DAYS * chance.betavariate(1.3, 1.0))
+        hour = min(23.99, max(0.0, chance.gauss(14, 4)))
+        ago = timedelta(days=DAYS - day, hours=-hour) + timedelta(hours=24)
+        return min(self._now_ms - 100_000 - chance.randint(0, 3_600_000), self._now_ms - int(ago.total_seconds() * 1000))
+
+    def _nonce(self) -> int:
+        return self._chance.getrandbits(40)
+
+    def _event(self, kind: Kind, sort: Sort, at_ms: int, agent: str, address: str) -> Event:
+        link = self._made[sort]
+        return Event(
+            kind=int(kind),
+            at_ms=at_ms,
+            nonce=self._nonce(),
+            verdict=int(Verdict.COUNTED),
+            link_id=link.id,
+            code=link.code,
+            address=address,
+            agent=agent,
+            referrer=self._chance.choice(REFERRERS),
+            language="en",
+            gpc=False,
+        )
+
+    def _sale(self, click: Event) -> Event:
+        self._orders += 1
+        cid = clickid.make(self._key, click.link_id, click.at_ms, click.nonce)
+        cents = self._chance.choice((1990, 2990, 4990, 4990, 8900))
+        at_ms = min(self._now_ms, click.at_ms + self._chance.randint(60_000, 7_200_000))
+        query = f"cid={cid}&order=demo-{self._orders}&value={cents // 100}.{cents % 100:02d}"
+        return click._replace(
+            kind=int(Kind.CONVERSION), at_ms=at_ms, nonce=self._nonce(), code=self._workspace.key, link_id=0, params=query
+        )
+
+

@@ -1,0 +1,79 @@
+"""The edge as an ASGI application: hot paths here, everything else to Flask behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from tracker.edge.core import Edge, match
+from tracker.edge.decide import Answer, Orphan, Request, Target, raw_query
+from tracker.edge.linkcache import DatabaseAway
+from tracker.events import Event, Kind, encode
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_NOWHERE = Orphan(None)
+
+
+class AsgiEdge:
+    """Answers redirects and pixels once their event is in the spool; passes all else on."""
+
+    def __init__(self, edge: Edge, behind: Application) -> None:
+        self._edge = edge
+        self._behind = behind
+        self._poller: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hot = match(scope["path"]) if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") else None
+        if hot is None:
+            await self._behind(scope, receive, send)
+            return
+        if self._poller is None:
+            self._poller = asyncio.get_running_loop().create_task(self._poll())
+        kind, code = hot
+        request = self._read(scope)
+        answer, event = await self._answer(kind, code, request)
+        await self._edge.spool.append_soon(encode(event))
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": b"" if request.is_head else answer.body})
+
+    async def _answer(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
+        edge = self._edge
+        target: Target | Orphan | None = _NOWHERE if kind == Kind.CONVERSION else edge.cache.get(code)
+        if target is None:
+            try:
+                target = await asyncio.get_running_loop().run_in_executor(None, edge.cache.load, code)
+            except DatabaseAway:
+                return edge.answer_unavailable(kind, code, request)
+        return edge.answer(kind, code, request, target)
+
+    def _read(self, scope: Scope) -> Request:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+
+        def text(name: bytes) -> str:
+            return headers[name].decode("latin-1") if name in headers else ""
+
+        client = scope.get("client")
+        forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+        purposes = (text(b"sec-purpose"), text(b"purpose"), text(b"x-purpose"), text(b"x-moz"))
+        return Request(
+            is_head=scope["method"] == "HEAD",
+            query=raw_query(scope["query_string"]),
+            address=self._edge.client_address(client[0] if client else "", forwarded.decode("latin-1")),
+            agent=text(b"user-agent"),
+            referrer=text(b"referer"),
+            language=text(b"accept-language"),
+            purpose=" ".join(purposes).strip(),
+            gpc=headers.get(b"sec-gpc") == b"1",
+        )
+
+    async def _poll(self) -> None:
+        """Keeps the link cache current for as long as the worker lives."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._edge.cache.poll_s)
+            await loop.run_in_executor(None, self._edge.cache.poll)

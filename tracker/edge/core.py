@@ -1,0 +1,84 @@
+"""The edge without its server: which requests are hot, how they are read, and the one decision both adapters share."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from itertools import count
+
+from tracker import clickid, codes
+from tracker.edge import decide
+from tracker.edge.decide import Answer, Moment, Orphan, Pages, Request, Target
+from tracker.edge.linkcache import LinkCache
+from tracker.edge.spool import Spool
+from tracker.events import Event, Kind
+
+_PIXELS = {"i": Kind.IMPRESSION, "c": Kind.CONVERSION}
+GIF_SUFFIX = ".gif"
+
+
+def wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def match(path: str) -> tuple[Kind, str] | None:
+    """The kind and the code or key of a hot path; `None` for everything that Flask answers."""
+    head, slash, tail = path[1:].partition("/")
+    if not slash:
+        return (Kind.CLICK, head) if codes.is_code(head) and head.lower() not in codes.RESERVED else None
+    if tail.endswith(GIF_SUFFIX) and head in _PIXELS:
+        return _PIXELS[head], tail.removesuffix(GIF_SUFFIX)
+    return (Kind.HONEYPOT, tail) if head == "h" and codes.is_code(tail) else None
+
+
+class Edge:
+    """One per process. Turns a hot request into an answer and an event; what waits for what is the adapter's affair."""
+
+    def __init__(
+        self,
+        cache: LinkCache,
+        spool: Spool,
+        key: clickid.Key,
+        pages: Pages,
+        *,
+        trusted_proxies: int = 0,
+        clock_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self.cache = cache
+        self.spool = spool
+        self._key = key
+        self._pages = pages
+        self._trusted_proxies = trusted_proxies
+        self._clock_ms = clock_ms
+        self._seed()
+        # Two processes that count on from one number would make the same ids.
+        os.register_at_fork(after_in_child=self._seed)
+
+    def _seed(self) -> None:
+        self._nonces = count(random.SystemRandom().getrandbits(40))
+
+    def moment(self) -> Moment:
+        return Moment(self._clock_ms(), next(self._nonces) & clickid.NONCE_MAX)
+
+    def client_address(self, peer: str, forwarded_for: str) -> str:
+        """The address as the outermost trusted proxy saw it: counted from the right, for the left can be made up."""
+        if not self._trusted_proxies or not forwarded_for:
+            return peer
+        hops = forwarded_for.split(",")
+        return hops[-self._trusted_proxies].strip()[:64] if len(hops) >= self._trusted_proxies else peer
+
+    def answer(self, kind: Kind, code: str, request: Request, target: Target | Orphan) -> tuple[Answer, Event]:
+        """The decision, with a fresh moment. A conversion needs no target: the loader finds its workspace."""
+        moment = self.moment()
+        if kind == Kind.CLICK:
+            return decide.click(request, code, target, moment, self._key, self._pages)
+        if kind == Kind.IMPRESSION:
+            return decide.impression(request, code, target, moment)
+        if kind == Kind.HONEYPOT:
+            return decide.honeypot(request, code, target, moment)
+        return decide.conversion(request, code, moment)
+
+    def answer_unavailable(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
+        return decide.unavailable(kind, request, code, self.moment())

@@ -1,0 +1,148 @@
+"""Links as the edge needs them: bounded, kept while the database is away, brought up to date by a change sequence."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from ada_url import URL
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from tracker import days, utm
+from tracker.edge.decide import MACROS, Orphan, Target, header_safe
+from tracker.models import Link, LinkChange, Workspace
+
+ENTRIES_MAX = 100_000
+POLL_S = 0.4
+CHANGES_MAX = 10_000
+EVERYTHING = "*"
+
+log = logging.getLogger(__name__)
+
+
+class DatabaseAway(Exception):
+    """The code is not in the cache and the database does not answer."""
+
+
+def compile_target(link: Link, click_id_param: str) -> Target:
+    """Works out all that a redirect of this link needs. The stored URL changes only where a header cannot carry it."""
+    parts = utm.split(_ascii_url(link.tagged_url))
+    marks = [name for name in MACROS if "{" + name + "}" in parts.join()]
+    own = {
+        "campaign": link.campaign.utm_campaign,
+        "source": link.source,
+        "medium": link.medium,
+        "term": link.term or "",
+        "content": link.content or "",
+        "link": link.code,
+        "variant": link.content or "",
+    }
+    return Target(
+        link_id=link.id,
+        code=link.code,
+        status=link.redirect_code,
+        query_mode=link.query_mode,
+        click_id_param=click_id_param if link.click_id_param is None else link.click_id_param,
+        referrer_policy=link.referrer_policy.encode("ascii"),
+        base=parts.base,
+        query=parts.query,
+        fragment=parts.fragment,
+        own_names=utm.names_in(parts.query),
+        macros=own if marks else None,
+        expires_at_ms=days.to_ms(link.expires_at) if link.expires_at else None,
+        archived=link.archived_at is not None,
+        fallback_url=_ascii_url(link.fallback_url) if link.fallback_url else None,
+    )
+
+
+def _ascii_url(url: str) -> str:
+    """The URL with an international host in its ASCII form and all else beyond ASCII percent-encoded."""
+    if url.isascii():
+        return header_safe(url)
+    scheme, mark, rest = url.partition("://")
+    end = next((i for i, c in enumerate(rest) if c in "/\\?#"), len(rest))
+    host = rest[:end] if rest[:end].isascii() else URL(url).host
+    return header_safe(scheme + mark + host + rest[end:])
+
+
+class LinkCache:
+    """Code to Target or Orphan. `get` never waits; `load` and `poll` ask the database and belong off the event loop."""
+
+    def __init__(self, engine: Engine, click_id_param: str, *, entries_max: int = ENTRIES_MAX, poll_s: float = POLL_S):
+        self._engine = engine
+        self._click_id_param = click_id_param
+        self._entries_max = entries_max
+        self._entries: dict[str, Target | Orphan] = {}
+        self._seq: int | None = None
+        self._poll_lock = threading.Lock()
+        self._polled_at = 0.0
+        self.poll_s = poll_s
+
+    def get(self, code: str) -> Target | Orphan | None:
+        return self._entries.get(code)
+
+    def load(self, code: str) -> Target | Orphan:
+        """Reads one code and remembers it. Raises DatabaseAway."""
+        try:
+            with Session(self._engine) as session:
+                if self._seq is None:
+                    self._seq = session.scalar(select(func.max(LinkChange.seq))) or 0
+                while True:
+                    seq = self._seq
+                    entry = self._read(session, code)
+                    self._keep(code, entry)
+                    # A change that was polled between our reading and our keeping would otherwise be missed for good.
+                    if seq == self._seq:
+                        return entry
+                    session.rollback()
+        except SQLAlchemyError as error:
+            log.warning("link %s cannot be read: %s", code, error)
+            raise DatabaseAway from None
+
+    def _read(self, session: Session, code: str) -> Target | Orphan:
+        link = session.scalar(select(Link).where(Link.code == code))
+        if link is not None:
+            return compile_target(link, self._click_id_param)
+        fallback = session.scalar(select(Workspace.fallback_url).order_by(Workspace.id).limit(1))
+        return Orphan(_ascii_url(fallback) if fallback else None)
+
+    def _keep(self, code: str, entry: Target | Orphan) -> None:
+        if code not in self._entries and len(self._entries) >= self._entries_max:
+            # The oldest goes: dictionaries keep their order, and a link in use comes back with its next hit.
+            self._entries.pop(next(iter(self._entries)), None)
+        self._entries[code] = entry
+
+    def poll(self) -> None:
+        """Reads again what has changed since the last poll. With the database away everything stays as it is."""
+        if self._seq is None:
+            return
+        try:
+            with Session(self._engine) as session:
+                query = select(LinkChange.seq, LinkChange.code).where(LinkChange.seq > self._seq)
+                changed = session.execute(query.order_by(LinkChange.seq).limit(CHANGES_MAX)).all()
+                if not changed:
+                    return
+                self._seq = changed[-1][0]
+                codes = {code for _, code in changed}
+                if EVERYTHING in codes:
+                    codes = set(self._entries)
+                for code in codes & self._entries.keys():
+                    session.rollback()
+                    self._keep(code, self._read(session, code))
+        except SQLAlchemyError as error:
+            log.warning("link changes cannot be read: %s", error)
+
+    def poll_if_due(self) -> None:
+        """For servers without an event loop: whoever comes first after the interval polls."""
+        if time.monotonic() - self._polled_at >= self.poll_s and self._poll_lock.acquire(blocking=False):
+            try:
+                self.poll()
+                self._polled_at = time.monotonic()
+            finally:
+                self._poll_lock.release()
+
+    def close(self) -> None:
+        self._engine.dispose()

@@ -1,0 +1,47 @@
+"""Every exception the tracker raises on purpose.
+
+    TrackerError
+    ├── SettingError        a setting is malformed: the program does not start
+    ├── Invalid             input refused, a sentence per field          422 (400 where the message itself is malformed)
+    │   └── Taken           a code or slug that exists                   409
+    ├── NotFound            no such thing in this workspace              404
+    └── Forbidden           no token, a wrong token, no login            401
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class TrackerError(Exception):
+    """The root: catching it catches all of ours and nothing else."""
+
+
+class SettingError(TrackerError):
+    """A setting has a value that cannot be used; the message names the setting."""
+
+
+class Invalid(TrackerError):
+    """Input refused. `errors` holds one sentence for each field at fault; nothing was stored."""
+
+    status = 422
+    title = "Some fields need another look"
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {message}" for field, message in errors.items()))
+        self.errors = dict(errors)
+
+
+class Taken(Invalid):
+    """A name that must be unique exists already."""
+
+    status = 409
+    title = "This name is taken"
+
+
+class NotFound(TrackerError):
+    """Nothing of that name in this workspace."""
+
+
+class Forbidden(TrackerError):
+    """The request shows no valid credential."""

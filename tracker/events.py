@@ -1,0 +1,104 @@
+"""The event: one stored request, and its line in the spool.
+
+The edge writes lines, the loader reads them; this format is all that the two share.
+A line is eight hex digits of CRC-32, a space, a JSON array whose first item is the format's version, and a line feed.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+from zlib import crc32
+
+import orjson
+
+VERSION = 1
+AGENT_MAX = 512
+REFERRER_MAX = 1024
+LANGUAGE_MAX = 64
+CODE_MAX = 64
+PARAMS_MAX = 65536
+
+
+class Kind(IntEnum):
+    """What was asked for."""
+
+    IMPRESSION = 1
+    CLICK = 2
+    CONVERSION = 3
+    HONEYPOT = 4
+    CALLBACK = 5
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+class Verdict(IntEnum):
+    """Whether an event counts, and if not, why not. Numbers are stored: never renumber."""
+
+    COUNTED = 0
+    HEAD = 1
+    PREFETCH = 2
+    BOT = 3
+    SCANNER = 4
+    DOUBLE_CLICK = 5
+    FLOOD = 6
+    MACHINE_OPEN = 7
+    INTERNAL = 8
+    UNKNOWN_CODE = 9
+    INACTIVE = 10
+    TEST = 11
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+class Event(NamedTuple):
+    """A request to a public endpoint. `at_ms` (since 1970, UTC) and `nonce` (40 bits) are its id, and a click's id too.
+
+    `verdict` is the edge's: what it could tell without parsing an agent. `link_id` is 0 where the edge did not know the
+    link. `code` is the link's code, or the workspace's key for a conversion. `params` is the raw query of a conversion
+    pixel, or a callback's parameters in JSON; `applied` says that the conversion has been recorded already.
+    """
+
+    kind: int
+    at_ms: int
+    nonce: int
+    verdict: int
+    link_id: int
+    code: str
+    address: str
+    agent: str
+    referrer: str
+    language: str
+    gpc: bool
+    params: str = ""
+    applied: bool = False
+
+
+def encode(event: Event) -> bytes:
+    """One line for the spool."""
+    body = orjson.dumps([VERSION, *event])
+    return b"%08x %b\n" % (crc32(body), body)
+
+
+class BadRecord(ValueError):
+    """A line that is torn, changed, or of an unknown version."""
+
+
+def decode(line: bytes) -> Event:
+    """The event of one line, its line feed included. Raises BadRecord."""
+    if len(line) < 10 or line[-1:] != b"\n":
+        raise BadRecord("torn")
+    body = line[9:-1]
+    try:
+        if int(line[:8], 16) != crc32(body):
+            raise BadRecord("checksum")
+        version, *fields = orjson.loads(body)
+        if version != VERSION or len(fields) != len(Event._fields):
+            raise BadRecord("version")
+        return Event(*fields)
+    except (ValueError, TypeError) as error:
+        raise BadRecord(str(error)) from None

@@ -1,0 +1,71 @@
+"""Periodic work, as one table."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Engine, delete, func, select
+from sqlalchemy.orm import Session
+
+from tracker.config import Settings
+from tracker.models import LinkChange, Salt
+from tracker.stores import EventStore
+
+CHANGES_KEPT = timedelta(days=1)
+
+log = logging.getLogger(__name__)
+
+
+def destroy_salts(settings: Settings, engine: Engine, store: EventStore, now: datetime) -> None:
+    """A day's salt goes when the day after it is over, 48 hours after the salt was first used."""
+    oldest = now.astimezone(UTC).date() - timedelta(days=1)
+    with Session(engine) as session:
+        session.execute(delete(Salt).where(Salt.day < oldest))
+        session.commit()
+    store.forget_visitors(oldest.toordinal() - datetime(1970, 1, 1, tzinfo=UTC).toordinal())
+
+
+def apply_retention(settings: Settings, engine: Engine, store: EventStore, now: datetime) -> None:
+    """Deletes raw events past their time; rollups stay, so reports keep their figures."""
+    if settings.retention_days:
+        store.prune(now - timedelta(days=settings.retention_days))
+
+
+def trim_changes(settings: Settings, engine: Engine, store: EventStore, now: datetime) -> None:
+    """Edges poll every half second; a day of changes is more than any of them can be behind. The newest row stays."""
+    with Session(engine) as session:
+        newest = session.scalar(select(func.max(LinkChange.seq))) or 0
+        session.execute(delete(LinkChange).where(LinkChange.at < now - CHANGES_KEPT, LinkChange.seq < newest))
+        session.commit()
+
+
+Job = Callable[[Settings, Engine, EventStore, datetime], None]
+
+# What is done, and every how many seconds.
+TABLE: tuple[tuple[Job, int], ...] = (
+    (destroy_salts, 600),
+    (apply_retention, 3600),
+    (trim_changes, 3600),
+)
+
+
+class Schedule:
+    """Runs what is due. The loader's process is the only one that has one."""
+
+    def __init__(self, settings: Settings, engine: Engine, store: EventStore) -> None:
+        self._settings, self._engine, self._store = settings, engine, store
+        self._done_at: dict[Job, float] = {}
+
+    def run_due(self, now: datetime) -> None:
+        """A job that fails is told of and tried again when it is next due; the others run all the same."""
+        for job, every_s in TABLE:
+            if time.monotonic() - self._done_at.get(job, -every_s) < every_s:
+                continue
+            self._done_at[job] = time.monotonic()
+            try:
+                job(self._settings, self._engine, self._store, now)
+            except Exception:
+                log.exception("%s failed", job.__name__)

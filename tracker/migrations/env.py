@@ -1,0 +1,41 @@
+"""Alembic's environment: the same for our own start-up and for `flask db`, which developers use to write revisions."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Connection
+
+from tracker import models
+from tracker.extensions import Base, open_engine
+
+
+def _render(kind: str, item: object, _context: object) -> str | bool:
+    """Revisions name the database's own types: a migration must not change when our code does."""
+    return "sa.DateTime()" if kind == "type" and isinstance(item, models.Instant) else False
+
+
+def _run(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        render_as_batch=True,
+        compare_type=True,
+        render_item=_render,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def _url() -> str:
+    url = context.config.get_main_option("sqlalchemy.url")
+    if url:
+        return url
+    from flask import current_app
+
+    return str(current_app.config["SQLALCHEMY_DATABASE_URI"])
+
+
+engine = open_engine(_url())
+with engine.connect() as connection:
+    _run(connection)
+engine.dispose()

@@ -1,0 +1,278 @@
+"""The tables. Every row that belongs to somebody names its workspace. Instants are UTC, stored without a zone."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from flask_login import UserMixin
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+from tracker.extensions import Base
+from tracker.money import Money
+
+DESTINATION_MAX = 8192
+UTM_MAX = 255
+NAME_MAX = 120
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware instant in Python, a naive UTC one in the database: SQLite keeps no zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Workspace(Base):
+    """Whose links and numbers these are. `key` is public: it stands in the conversion pixel."""
+
+    __tablename__ = "workspaces"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(NAME_MAX))
+    key: Mapped[str] = mapped_column(String(32), unique=True)
+    timezone: Mapped[str] = mapped_column(String(64), default="UTC")
+    currency: Mapped[str] = mapped_column(String(3), default="EUR")
+    fallback_url: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
+
+
+class User(UserMixin, Base):  # type: ignore[misc]  # Flask-Login ships no types
+    """A person who signs in. `email` is kept in lower case."""
+
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    password_hash: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
+
+
+class Membership(Base):
+    """A user's role in a workspace."""
+
+    __tablename__ = "memberships"
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16), default="owner")
+    workspace: Mapped[Workspace] = relationship()
+
+
+class Token(Base):
+    """An API token; only its SHA-256 is kept (it has 256 bits of its own, so a slow hash would add nothing)."""
+
+    __tablename__ = "tokens"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"), index=True)
+    name: Mapped[str] = mapped_column(String(NAME_MAX))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
+    workspace: Mapped[Workspace] = relationship()
+
+
+class SetupLink(Base):
+    """The one-time link printed at the first start: whoever holds it makes the first account."""
+
+    __tablename__ = "setup_links"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
+
+
+class Campaign(Base):
+    """What links are reported under. `utm_campaign` is the exact value in URLs, `slug` its name in paths."""
+
+    __tablename__ = "campaigns"
+    __table_args__ = (UniqueConstraint("workspace_id", "slug"), UniqueConstraint("workspace_id", "utm_campaign"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    slug: Mapped[str] = mapped_column(String(NAME_MAX))
+    name: Mapped[str] = mapped_column(String(UTM_MAX))
+    utm_campaign: Mapped[str] = mapped_column(String(UTM_MAX))
+    created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
+    archived_at: Mapped[datetime | None] = mapped_column(Instant)
+    links: Mapped[list[Link]] = relationship(back_populates="campaign")
+
+
+class Link(Base):
+    """A short link. `destination` stays as typed; `tagged_url` is derived once, when it is stored."""
+
+    __tablename__ = "links"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"), index=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), index=True)
+    code: Mapped[str] = mapped_column(String(64), unique=True)
+    destination: Mapped[str] = mapped_column(Text)
+    tagged_url: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(String(UTM_MAX))
+    medium: Mapped[str] = mapped_column(String(UTM_MAX))
+    term: Mapped[str | None] = mapped_column(String(UTM_MAX))
+    content: Mapped[str | None] = mapped_column(String(UTM_MAX))
+    utm_id: Mapped[str | None] = mapped_column(String(UTM_MAX))
+    title: Mapped[str | None] = mapped_column(String(UTM_MAX))
+    tags: Mapped[list[str]] = mapped_column(JSON, default=list)
+    redirect_code: Mapped[int] = mapped_column(default=302)
+    query_mode: Mapped[str] = mapped_column(String(16), default="link_wins")
+    click_id_param: Mapped[str | None] = mapped_column(String(32))  # None: the setting's; empty: no click id
+    referrer_policy: Mapped[str] = mapped_column(String(40), default="unsafe-url")
+    fallback_url: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
+    updated_at: Mapped[datetime] = mapped_column(Instant, default=_now)
+    expires_at: Mapped[datetime | None] = mapped_column(Instant)
+    archived_at: Mapped[datetime | None] = mapped_column(Instant)
+    campaign: Mapped[Campaign] = relationship(back_populates="links", lazy="joined")
+
+
+class LinkChange(Base):
+    """The change sequence the edges poll: an edit is in force everywhere within a second."""
+
+    __tablename__ = "link_changes"
+    __table_args__ = {"sqlite_autoincrement": True}
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(Instant, default=_now)
+
+
+class Conversion(Base):
+    """One sale or sign-up. The UNIQUE key over `dedup_key` is what makes a second report the same conversion.
+
+    `dedup_key` is `o:` and the order id, or `c:` and the click id where no order id came.
+    """
+
+    __tablename__ = "conversions"
+    __table_args__ = (UniqueConstraint("workspace_id", "goal", "dedup_key"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), index=True)
+    link_id: Mapped[int] = mapped_column(ForeignKey("links.id"), index=True)
+    goal: Mapped[str] = mapped_column(String(64))
+    dedup_key: Mapped[str] = mapped_column(String(258))
+    order_id: Mapped[str | None] = mapped_column(String(255))
+    click_id: Mapped[str] = mapped_column(String(28), index=True)
+    click_at_ms: Mapped[int] = mapped_column(BigInteger, index=True)
+    click_nonce: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str] = mapped_column(String(16))
+    minor: Mapped[int | None] = mapped_column(BigInteger)
+    currency: Mapped[str | None] = mapped_column(String(3))
+    customer: Mapped[str | None] = mapped_column(String(32))
+    outside_window: Mapped[bool] = mapped_column(default=False)
+    by_callback: Mapped[bool] = mapped_column(default=False)
+    click_settled: Mapped[bool] = mapped_column(default=False, index=True)
+    converted_at: Mapped[datetime] = mapped_column(Instant)
+    created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
+    campaign: Mapped[Campaign] = relationship()
+    link: Mapped[Link] = relationship()
+    entries: Mapped[list[LedgerEntry]] = relationship(back_populates="conversion", order_by="LedgerEntry.id")
+
+    @property
+    def money(self) -> Money | None:
+        return None if self.minor is None or self.currency is None else Money(self.minor, self.currency)
+
+
+class LedgerEntry(Base):
+    """What became of a conversion: only ever added to. Amounts are differences, so that a sum at any instant is true."""
+
+    __tablename__ = "ledger"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    conversion_id: Mapped[int] = mapped_column(ForeignKey("conversions.id"), index=True)
+    at: Mapped[datetime] = mapped_column(Instant, default=_now)
+    status: Mapped[str] = mapped_column(String(16))
+    minor: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str | None] = mapped_column(String(3))
+    conversion: Mapped[Conversion] = relationship(back_populates="entries")
+
+
+class Report(Base):
+    """A conversion as it was reported, kept whatever became of it. Its event's id keeps a replay from adding another."""
+
+    __tablename__ = "reports"
+    __table_args__ = (UniqueConstraint("at_ms", "nonce"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"), index=True)
+    at_ms: Mapped[int] = mapped_column(BigInteger)
+    nonce: Mapped[int] = mapped_column(BigInteger)
+    via: Mapped[str] = mapped_column(String(16))
+    params: Mapped[dict[str, str]] = mapped_column(JSON)
+    result: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(String(40))
+    hint: Mapped[str | None] = mapped_column(Text)
+    conversion_id: Mapped[int | None] = mapped_column(ForeignKey("conversions.id"))
+    conversion: Mapped[Conversion | None] = relationship()
+
+
+class Salt(Base):
+    """The secret of one UTC day's visitor hashes. Deleted within 48 hours; then no hash of that day can be made again."""
+
+    __tablename__ = "salts"
+    day: Mapped[date] = mapped_column(primary_key=True)
+    salt: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
+class InternedText(Base):
+    """A string the events repeat, kept once: agents, referrer hosts, labels."""
+
+    __tablename__ = "texts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column(Text, unique=True)
+
+
+class EventRow(Base):
+    """A stored event. Clustered by time: inserts go to the end, a click id finds its row without another index."""
+
+    __tablename__ = "events"
+    __table_args__ = {"sqlite_with_rowid": False}
+    at_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    nonce: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    kind: Mapped[int]
+    verdict: Mapped[int]
+    workspace_id: Mapped[int | None]
+    campaign_id: Mapped[int | None]
+    link_id: Mapped[int | None]
+    visitor: Mapped[int | None] = mapped_column(BigInteger)
+    agent_id: Mapped[int | None]
+    referrer_id: Mapped[int | None]
+    detail_id: Mapped[int | None]
+    first_of_day: Mapped[bool] = mapped_column(default=False)
+
+
+class Rollup(Base):
+    """Events of one link, kind and verdict in one quarter of an hour. Reports read these and never the events."""
+
+    __tablename__ = "rollups"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    verdict: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+    unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class VisitorDay(Base):
+    """Visitors whose first counted click on a campaign today has been seen; kept as long as the day's salt."""
+
+    __tablename__ = "visitor_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
+class LoadedBatch(Base):
+    """The loader's ledger: how far each spool segment has been stored, committed together with the events."""
+
+    __tablename__ = "loaded_batches"
+    segment: Mapped[str] = mapped_column(String(64), primary_key=True)
+    end: Mapped[int] = mapped_column(BigInteger)
+    loaded_at: Mapped[datetime] = mapped_column(Instant, default=_now)

@@ -1,0 +1,69 @@
+"""What is known of a hit beyond its request: the visitor and where they came from. The address ends here."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import date, timedelta
+from functools import lru_cache
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from tracker.events import Event
+from tracker.extensions import insert_into
+from tracker.models import Salt
+
+HOST_MAX = 255
+SALT_BYTES = 32
+
+
+@lru_cache(maxsize=10_000)
+def network_of(address: str) -> str:
+    """What stands for a household: an IPv4 address, or the /64 of an IPv6 one."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))
+
+
+@lru_cache(maxsize=10_000)
+def referrer_host(referrer: str) -> str | None:
+    try:
+        return (urlsplit(referrer).hostname or "")[:HOST_MAX] or None
+    except ValueError:
+        return None
+
+
+class Visitors:
+    """Hashes visitors under the salt of their UTC day; salts are shared by all loaders through the database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._salts: dict[date, bytes] = {}
+
+    def hash(self, workspace_id: int, event: Event) -> int | None:
+        """63 bits that stand for (workspace, network, agent) on that day; `None` under Global Privacy Control."""
+        if event.gpc:
+            return None
+        # Days counted from 1970 in UTC: the salt's day is nobody's local day.
+        day = date(1970, 1, 1) + timedelta(days=event.at_ms // 86_400_000)
+        salt = self._salts.get(day) or self._salt(day)
+        text = f"{workspace_id}\n{network_of(event.address)}\n{event.agent}"
+        return int.from_bytes(blake2b(text.encode(), key=salt, digest_size=8).digest(), "big") >> 1
+
+    def _salt(self, day: date) -> bytes:
+        with Session(self._engine) as session:
+            new = insert_into(self._engine.dialect.name, Salt).on_conflict_do_nothing()
+            session.execute(new.values(day=day, salt=secrets.token_bytes(SALT_BYTES)))
+            session.commit()
+            salt = session.scalars(select(Salt.salt).where(Salt.day == day)).one()
+        # Only what is in use stays in memory, so that a destroyed salt is gone from here too.
+        self._salts = {known: value for known, value in self._salts.items() if abs((known - day).days) <= 1}
+        self._salts[day] = salt
+        return salt

@@ -1,0 +1,137 @@
+"""The loader: spool to store, exactly once. It reads, judges, enriches, attributes and appends; nobody waits for it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Sequence
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from tracker import days
+from tracker.config import Settings
+from tracker.events import Event, Kind
+from tracker.jobs import Schedule
+from tracker.pipeline import segments
+from tracker.pipeline.attribution import Place, Places, apply_conversion, settle_clicks, workspace_place
+from tracker.pipeline.enrich import Visitors, referrer_host
+from tracker.pipeline.verdicts import judge
+from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
+
+BATCH_BYTES = 1024 * 1024
+IDLE_S = 0.2
+RETRY_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Loader:
+    """One per spool; a lock on the spool keeps a second one out."""
+
+    def __init__(self, settings: Settings, engine: Engine, store: EventStore) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._store = store
+        self._folder = settings.spool_dir
+        self._visitors = Visitors(engine)
+        self._positions: dict[str, int] = {}
+        self._schedule = Schedule(settings, engine, store)
+
+    def run(self, stop: threading.Event) -> None:
+        """Loads until told to stop. An error is told of and tried again: meanwhile the spool grows and nothing is lost."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._folder / "loader.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not stop.is_set() and not _locked(lock):
+                stop.wait(IDLE_S)
+            while not stop.is_set():
+                try:
+                    pause_s = 0 if self.load_once() else IDLE_S
+                    self._schedule.run_due(days.now())
+                except Exception:
+                    log.exception("the loader could not store; it tries again")
+                    pause_s = RETRY_S
+                stop.wait(pause_s)
+        finally:
+            os.close(lock)
+
+    def drain(self) -> int:
+        """Loads until nothing is left, with the spool to itself; answers how many events were stored."""
+        stored = 0
+        while loaded := self.load_once():
+            stored += loaded
+        return stored
+
+    def load_once(self) -> int:
+        """Takes one batch from each segment that has one; answers how many events were stored."""
+        loaded = 0
+        for segment in segments.names(self._folder):
+            # Asked before reading: whatever a writer wrote before it let go is then certain to be seen.
+            complete = segments.is_complete(self._folder / segment)
+            position = self._positions.get(segment)
+            if position is None:
+                position = self._store.position(segment)
+            run = segments.read_run(self._folder, segment, position, BATCH_BYTES)
+            if run is not None:
+                loaded += self._load(run)
+            elif complete:
+                segments.finish(self._folder, segment, position)
+                self._store.forget_segment(segment)
+                self._positions.pop(segment, None)
+        settle_clicks(self._engine, self._store)
+        return loaded
+
+    def _load(self, run: segments.Run) -> int:
+        found = segments.events_of(self._folder, run)
+        with Session(self._engine) as session:
+            rows = self._prepare(session, found)
+        try:
+            self._store.append(Batch(run.segment, run.start, run.end, rows))
+        except StaleBatch:
+            # Committed, though the answer was lost: the ledger tells how far.
+            self._positions[run.segment] = self._store.position(run.segment)
+            return 0
+        self._positions[run.segment] = run.end
+        return len(rows)
+
+    def _prepare(self, session: Session, found: Sequence[Event]) -> list[StoredEvent]:
+        places = Places(session, found)
+        rows = []
+        for event in found:
+            place = self._place(session, places, event)
+            judgement = judge(event, known=place is not None)
+            workspace_id = place.workspace_id if place else places.first_workspace
+            rows.append(
+                StoredEvent(
+                    at_ms=event.at_ms,
+                    nonce=event.nonce,
+                    kind=event.kind,
+                    verdict=judgement.verdict,
+                    workspace_id=workspace_id,
+                    campaign_id=place.campaign_id if place else None,
+                    link_id=place.link_id if place else None,
+                    visitor=self._visitors.hash(workspace_id, event) if workspace_id else None,
+                    agent=event.agent or None,
+                    referrer_host=referrer_host(event.referrer),
+                    detail=judgement.detail,
+                )
+            )
+        return rows
+
+    def _place(self, session: Session, places: Places, event: Event) -> Place | None:
+        if event.kind not in (Kind.CONVERSION, Kind.CALLBACK):
+            return places.of(event)
+        if event.applied:
+            return places.of(event) if event.link_id else workspace_place(session, event)
+        return apply_conversion(session, event, self._settings.secrets)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

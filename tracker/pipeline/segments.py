@@ -1,0 +1,140 @@
+"""The spool's reading end: segments in order of age, whole lines only, and what must be set aside."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from tracker.events import BadRecord, Event, decode
+
+SUFFIX = ".spool"
+ASIDE = "aside"
+CUT = "loader.cut"
+LINE_MAX_BYTES = 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class Run(NamedTuple):
+    """Whole lines of a segment from `start` to before `end`, with the offset each begins at."""
+
+    segment: str
+    start: int
+    end: int
+    lines: list[tuple[int, bytes]]
+
+
+def names(folder: Path) -> list[str]:
+    """Segments by age, the oldest first."""
+    try:
+        return sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(SUFFIX))
+    except FileNotFoundError:
+        return []
+
+
+def is_complete(path: Path) -> bool:
+    """Whether the writer has let go: it rotated, it stopped, or it died."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def read_run(folder: Path, segment: str, start: int, bytes_max: int) -> Run | None:
+    """The next run of whole lines, `bytes_max` long at most; `None` when there is none yet.
+
+    Where a run ends is written down before it is first tried, so that a retry, also after a crash, cuts it the same.
+    """
+    end = _cut_of(folder, segment, start)
+    with (folder / segment).open("rb") as file:
+        file.seek(start)
+        data = file.read((end - start) if end else bytes_max)
+        if end is None and b"\n" not in data and len(data) == bytes_max:
+            data += file.readline(LINE_MAX_BYTES)
+    data = data[: data.rfind(b"\n") + 1]
+    if not data:
+        return None
+    run = Run(segment, start, start + len(data), [])
+    offset = start
+    for line in data.splitlines(keepends=True):
+        run.lines.append((offset, line))
+        offset += len(line)
+    if end is None:
+        _write_cut(folder, run)
+    return run
+
+
+def _cut_of(folder: Path, segment: str, start: int) -> int | None:
+    try:
+        cut = orjson.loads((folder / CUT).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return cut["end"] if (cut["segment"], cut["start"]) == (segment, start) else None
+
+
+def _write_cut(folder: Path, run: Run) -> None:
+    draft = folder / f".{CUT}"
+    draft.write_bytes(orjson.dumps({"segment": run.segment, "start": run.start, "end": run.end}))
+    draft.replace(folder / CUT)
+
+
+def events_of(folder: Path, run: Run) -> list[Event]:
+    """The events of a run. A line that cannot be read is set aside under its place, so that a retry does not add another."""
+    found = []
+    for offset, line in run.lines:
+        try:
+            found.append(decode(line))
+        except BadRecord as error:
+            set_aside(folder, f"{run.segment}-{offset}.bad", line)
+            log.error("spool: a record of %s at byte %d is set aside: %s", run.segment, offset, error)
+    return found
+
+
+def set_aside(folder: Path, name: str, content: bytes) -> None:
+    (folder / ASIDE).mkdir(exist_ok=True)
+    (folder / ASIDE / name).write_bytes(content)
+
+
+def aside_count(folder: Path) -> int:
+    """How many records and torn tails could not be read."""
+    try:
+        return len(os.listdir(folder / ASIDE))
+    except FileNotFoundError:
+        return 0
+
+
+def finish(folder: Path, segment: str, position: int) -> None:
+    """Deletes a complete, stored segment. A tail without a line feed is what a write that never finished left behind."""
+    path = folder / segment
+    with path.open("rb") as file:
+        file.seek(position)
+        tail = file.read(LINE_MAX_BYTES)
+    if tail:
+        set_aside(folder, f"{segment}-{position}.torn", tail)
+        log.warning("spool: a torn tail of %d bytes of %s is set aside", len(tail), segment)
+    path.unlink()
+
+
+def lag_s(folder: Path, position: Callable[[str], int], now_ms: int) -> float:
+    """Seconds since the oldest event that is not stored yet was written; 0 when all are stored."""
+    for segment in names(folder):
+        try:
+            with (folder / segment).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                start = position(segment) if size else 0
+                if size <= start:
+                    continue
+                file.seek(start)
+                oldest = decode(file.readline(LINE_MAX_BYTES))
+        except (FileNotFoundError, BadRecord):
+            continue
+        return max(0.0, (now_ms - oldest.at_ms) / 1000)
+    return 0.0

@@ -1,0 +1,56 @@
+"""Whether an event counts: the edge's word first, then what the agent tells. Each agent is judged once and remembered."""
+
+from __future__ import annotations
+
+import re
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from crawleruseragents import CRAWLER_USER_AGENTS_DATA
+from is_bot import Bots
+
+from tracker.events import Event, Kind, Verdict
+
+AGENTS_REMEMBERED_MAX = 50_000
+LABEL_MAX = 80
+
+
+class Judgement(NamedTuple):
+    """A verdict, and in `detail` what it rests on: a bot's name, an unknown code."""
+
+    verdict: Verdict
+    detail: str | None = None
+
+
+@cache
+def _bots() -> Bots:
+    return Bots()
+
+
+@cache
+def _labels() -> list[re.Pattern[str]]:
+    return [re.compile(entry["pattern"]) for entry in CRAWLER_USER_AGENTS_DATA]
+
+
+@lru_cache(maxsize=AGENTS_REMEMBERED_MAX)
+def bot_label(agent: str) -> str | None:
+    """What kind of bot this user agent names, or `None` for a browser. Costs milliseconds once per agent."""
+    if not agent.strip():
+        return "no user agent"
+    found = _bots().find(agent)
+    if not found:
+        return None
+    names = (match.group() for match in (label.search(agent) for label in _labels()) if match)
+    return max(names, key=len, default=found).strip(" /(;")[:LABEL_MAX] or "bot"
+
+
+def judge(event: Event, *, known: bool) -> Judgement:
+    """The verdict of an event; `known` says whether its code or key was found."""
+    verdict = Verdict(event.verdict)
+    if not known or verdict == Verdict.UNKNOWN_CODE:
+        return Judgement(Verdict.UNKNOWN_CODE, event.code)
+    # A shop's server reports with a tool's agent, and a sale is a sale: only what a person looks at or follows is judged.
+    if verdict != Verdict.COUNTED or event.kind not in (Kind.IMPRESSION, Kind.CLICK):
+        return Judgement(verdict)
+    label = bot_label(event.agent)
+    return Judgement(Verdict.BOT, label) if label else Judgement(Verdict.COUNTED)

@@ -1,0 +1,84 @@
+"""Reports and lists on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from tracker.reports.campaign import CampaignReport
+from tracker.reports.comparison import Difference
+from tracker.reports.metrics import Rate, Totals
+
+COLUMNS = ("Impressions", "Clicks", "Unique/day", "CTR", "Conversions", "Conv. rate", "Revenue")
+
+
+def percent(rate: Rate) -> str:
+    """`4.0 % (3.7–4.4)`, or a dash where there is no rate."""
+    if rate.value is None:
+        return "–"
+    interval = rate.interval
+    limits = f" ({interval[0] * 100:.1f}–{interval[1] * 100:.1f})" if interval else ""
+    return f"{rate.value * 100:.1f} %{limits}"
+
+
+def _cells(found: Totals) -> list[str]:
+    revenue = ", ".join(f"{money.amount} {money.currency}" for money in found.revenue)
+    return [
+        f"{found.impressions:,}",
+        f"{found.clicks:,}",
+        f"{found.unique_clicks:,}",
+        percent(found.ctr),
+        f"{found.conversions:,}",
+        percent(found.conversion_rate),
+        revenue or "–",
+    ]
+
+
+def _table(first: str) -> Table:
+    table = Table(first, header_style="bold")
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _change(name: str, change: Difference | None) -> str:
+    if change is None:
+        return f"{name}: no comparison"
+    limits = "" if change.low is None or change.high is None else f", between {change.low * 100:+.2f} and {change.high * 100:+.2f}"
+    verdict = "likely real" if change.is_real else "could be chance"
+    return f"{name}: {change.difference * 100:+.2f} points{limits}: {verdict}"
+
+
+def report(console: Console, built: CampaignReport, group_by: str, lag_s: float) -> None:
+    period = built.period
+    console.print(f"[bold]{built.campaign.name}[/bold]  {period.first} to {period.last}, {built.timezone}, {lag_s:.1f} s behind")
+    table = _table(group_by.capitalize())
+    for group in built.groups[group_by]:
+        table.add_row(group.key or "–", *_cells(group.totals))
+    table.add_section()
+    table.add_row("All", *_cells(built.totals), style="bold")
+    if built.previous and built.previous_period:
+        table.add_row(f"{built.previous_period.first} to {built.previous_period.last}", *_cells(built.previous))
+    console.print(table)
+    for name, change in (built.changes or {}).items():
+        console.print(_change(name.replace("_", " "), change))
+    left_out = ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in built.totals.filtered.items())
+    console.print(f"Left out: {left_out or 'nothing'}")
+
+
+def today(console: Console, built: CampaignReport) -> None:
+    table = _table("Today so far")
+    table.add_row(str(built.period.first), *_cells(built.totals))
+    console.print(table)
+
+
+def links(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
+    if not rows:
+        console.print("No links yet: tracker link add DESTINATION --campaign … --source … --medium …")
+        return
+    table = Table(*(column.replace("_", " ").capitalize() for column in rows[0]), header_style="bold")
+    for row in rows:
+        table.add_row(*row.values())
+    console.print(table)

@@ -1,0 +1,105 @@
+"""Every metric, defined once, with what it is when there is no data. Rates are made of counts and never averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tracker.events import Kind, Verdict
+from tracker.money import Money
+from tracker.reports.statistics import wilson
+from tracker.stores import Cell
+
+# The README's table of metrics is held to this one by a test.
+DEFINITIONS = {
+    "impressions": "impression events with the verdict `counted`",
+    "clicks": "click events with the verdict `counted`",
+    "unique_clicks": "first counted click of a visitor on the campaign that day",
+    "conversions": "conversions inside the window, net of rejected and refunded ones, by the day of their click",
+    "ctr": "clicks / impressions, over links that have impressions; none without impressions",
+    "conversion_rate": "conversions / clicks; none without clicks",
+    "revenue": "money of those conversions, net of refunds, in each currency it came in",
+    "filtered": "impressions and clicks left out, by verdict",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`hits` out of `trials`. Without trials there is no rate: `value` is None, never 0."""
+
+    hits: int
+    trials: int
+
+    @property
+    def value(self) -> float | None:
+        return self.hits / self.trials if self.trials else None
+
+    @property
+    def is_proportion(self) -> bool:
+        """False where there are more hits than trials (pixels blocked, two orders of one click): no interval then."""
+        return 0 < self.trials >= self.hits
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % Wilson interval."""
+        return wilson(self.hits, self.trials) if self.is_proportion else None
+
+
+@dataclass(frozen=True, slots=True)
+class Sales:
+    """Conversions of one link: how many, and their money by currency in minor units."""
+
+    conversions: int = 0
+    minor: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The metrics of one campaign, link or group over one period."""
+
+    impressions: int
+    clicks: int
+    unique_clicks: int
+    conversions: int
+    ctr: Rate
+    conversion_rate: Rate
+    revenue: list[Money]
+    filtered: dict[str, int]
+
+
+def totals(cells: Iterable[Cell], sales: Mapping[int, Sales]) -> Totals:
+    """Sums rollup cells and the sales of their links. `sales` holds the links of the group, keyed by link id."""
+    impressions: dict[int, int] = {}
+    clicks: dict[int, int] = {}
+    unique = 0
+    filtered: dict[str, int] = {}
+    for cell in cells:
+        if cell.verdict != Verdict.COUNTED:
+            if cell.kind in (Kind.IMPRESSION, Kind.CLICK):
+                word = Verdict(cell.verdict).word
+                filtered[word] = filtered.get(word, 0) + cell.n
+        elif cell.kind == Kind.IMPRESSION:
+            impressions[cell.link_id] = impressions.get(cell.link_id, 0) + cell.n
+        elif cell.kind == Kind.CLICK:
+            clicks[cell.link_id] = clicks.get(cell.link_id, 0) + cell.n
+            unique += cell.unique_n
+    seen, clicked = sum(impressions.values()), sum(clicks.values())
+    converted = sum(sale.conversions for sale in sales.values())
+    return Totals(
+        impressions=seen,
+        clicks=clicked,
+        unique_clicks=unique,
+        conversions=converted,
+        ctr=Rate(sum(n for link, n in clicks.items() if impressions.get(link)), seen),
+        conversion_rate=Rate(converted, clicked),
+        revenue=_revenue(sales.values()),
+        filtered=dict(sorted(filtered.items(), key=lambda item: (-item[1], item[0]))),
+    )
+
+
+def _revenue(sales: Iterable[Sales]) -> list[Money]:
+    sums: dict[str, int] = {}
+    for sale in sales:
+        for currency, minor in sale.minor.items():
+            sums[currency] = sums.get(currency, 0) + minor
+    return [Money(minor, currency) for currency, minor in sorted(sums.items())]

@@ -1,0 +1,96 @@
+"""gunicorn's settings and the processes it keeps: edge workers and the loader, one tree under one arbiter."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.dirty.app import DirtyApp
+from sqlalchemy.orm import Session
+
+from tracker import accounts, app, schema
+from tracker.config import Settings
+from tracker.extensions import open_engine
+from tracker.pipeline.loader import Loader
+from tracker.stores import open_store
+
+CLOSE_WITHIN_S = 4
+REQUEST_LINE_MAX_BYTES = 65536
+
+
+class LoaderApp(DirtyApp):  # type: ignore[misc]  # gunicorn ships no types
+    """The loader as a thread of gunicorn's dirty worker: the arbiter starts it again when it dies."""
+
+    def init(self) -> None:
+        settings = Settings.from_env()
+        engine = open_engine(settings.database_url)
+        self._stop = threading.Event()
+        loader = Loader(settings, engine, open_store(engine))
+        self._thread = threading.Thread(target=loader.run, args=(self._stop,), name="loader", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(CLOSE_WITHIN_S)
+
+
+def create_asgi() -> Any:
+    """Called in each worker, after the fork."""
+    return app.create_asgi()
+
+
+def prepare(settings: Settings) -> str:
+    """Secrets, schema and the set-up token, in the arbiter and so once; answers what to tell whoever started it."""
+    _ = settings.secrets
+    schema.upgrade(settings)
+    engine = open_engine(settings.database_url)
+    with Session(engine) as session:
+        token = accounts.setup_token(session)
+    engine.dispose()
+    if token:
+        return f"First account: {settings.public_url}/app/setup/{token} (works once)"
+    return f"Pages: {settings.public_url}/app/"
+
+
+def gunicorn_settings(settings: Settings) -> dict[str, Any]:
+    """What `gunicorn.conf.py` holds."""
+    said: list[str] = []
+
+    def on_starting(_server: Any) -> None:
+        said.append(prepare(settings))
+
+    def when_ready(_server: Any) -> None:
+        print(f"Tracker is ready on port {settings.port}. {said[-1]}", flush=True)
+
+    return {
+        "bind": [f"0.0.0.0:{settings.port}"],  # noqa: S104 (a public service by its purpose)
+        "wsgi_app": "tracker.server:create_asgi()",
+        "worker_class": "asgi",
+        "workers": settings.workers,
+        "asgi_lifespan": "off",
+        "dirty_apps": ["tracker.server:LoaderApp"],
+        "dirty_workers": 1,
+        "dirty_graceful_timeout": CLOSE_WITHIN_S + 1,
+        "graceful_timeout": CLOSE_WITHIN_S,
+        "limit_request_line": REQUEST_LINE_MAX_BYTES,
+        "control_socket_disable": True,
+        "keepalive": 5,
+        "loglevel": "warning",
+        "proc_name": "tracker",
+        "on_starting": on_starting,
+        "when_ready": when_ready,
+    }
+
+
+def serve(settings: Settings) -> None:
+    """Becomes gunicorn's arbiter in this very process, with `gunicorn.conf.py` where there is one; does not return."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    conf = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
+    location = str(conf) if conf.is_file() else "python:tracker.gunicorn_conf"
+    # What gunicorn starts itself again with when it is asked to replace its own binary.
+    sys.argv = [str(Path(sys.executable).with_name("gunicorn")), "-c", location]
+    WSGIApplication("%(prog)s").run()

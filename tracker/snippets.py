@@ -1,0 +1,56 @@
+"""What a marketer pastes: addresses and the few lines of HTML around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracker.models import Link, Workspace
+
+IMPRESSION = '<img src="{url}" width="1" height="1" alt="" border="0">'
+HONEYPOT = '<a href="{url}" rel="nofollow" tabindex="-1" aria-hidden="true" style="display:none"></a>'
+CONVERSION = '<img src="{url}?cid=CID&amp;order=ORDER&amp;value=49.90&amp;currency={currency}" width="1" height="1" alt="">'
+SCRIPT = '<script src="{url}/t.js" data-key="{key}" defer></script>'
+CALLBACK = "curl '{url}' -d cid=CID -d order=ORDER -d value=49.90 -d currency={currency}"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSnippets:
+    """For one link. Codes and addresses hold no character that HTML would need escaped."""
+
+    short_url: str
+    impression_pixel_url: str
+    impression_pixel_html: str
+    honeypot_html: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceSnippets:
+    """For landing and thank-you pages: CID and ORDER stand where the shop puts its own values."""
+
+    conversion_pixel_url: str
+    conversion_pixel_html: str
+    callback_url: str
+    callback_curl: str
+    script_html: str
+
+
+def of_link(link: Link, public_url: str) -> LinkSnippets:
+    pixel = f"{public_url}/i/{link.code}.gif"
+    return LinkSnippets(
+        short_url=f"{public_url}/{link.code}",
+        impression_pixel_url=pixel,
+        impression_pixel_html=IMPRESSION.format(url=pixel),
+        honeypot_html=HONEYPOT.format(url=f"{public_url}/h/{link.code}"),
+    )
+
+
+def of_workspace(workspace: Workspace, public_url: str) -> WorkspaceSnippets:
+    callback = f"{public_url}/c/{workspace.key}"
+    pixel = f"{callback}.gif"
+    return WorkspaceSnippets(
+        conversion_pixel_url=pixel,
+        conversion_pixel_html=CONVERSION.format(url=pixel, currency=workspace.currency),
+        callback_url=callback,
+        callback_curl=CALLBACK.format(url=callback, currency=workspace.currency),
+        script_html=SCRIPT.format(url=public_url, key=workspace.key),
+    )

@@ -1,0 +1,109 @@
+"""What every event store does, and the values that go in and out of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from tracker.days import Span
+
+
+class StoredEvent(NamedTuple):
+    """An event as the loader leaves it: judged, enriched, without an address. Strings are interned by the store."""
+
+    at_ms: int
+    nonce: int
+    kind: int
+    verdict: int
+    workspace_id: int | None
+    campaign_id: int | None
+    link_id: int | None
+    visitor: int | None
+    agent: str | None
+    referrer_host: str | None
+    detail: str | None
+
+
+class Batch(NamedTuple):
+    """A run of spool records, fixed before its first try: loading it twice changes nothing."""
+
+    segment: str
+    start: int
+    end: int
+    events: Sequence[StoredEvent]
+
+
+class Cell(NamedTuple):
+    """Events of one link, kind and verdict over a period; `unique_n` of them were a visitor's first of the day."""
+
+    link_id: int
+    kind: int
+    verdict: int
+    n: int
+    unique_n: int
+
+
+class Step(NamedTuple):
+    """Counted events of one kind in one step of a series. `index` counts local steps since 1970 at this `offset`."""
+
+    offset: int
+    index: int
+    kind: int
+    n: int
+
+
+class StaleBatch(Exception):
+    """The ledger stands elsewhere than where the batch begins: it, or a part of it, is stored already."""
+
+
+class EventStore(Protocol):
+    """The contract of every store; one test suite runs against each."""
+
+    def position(self, segment: str) -> int:
+        """How many bytes of a spool segment are stored."""
+        ...
+
+    def append(self, batch: Batch) -> None:
+        """Stores a batch with its rollups and its place in the ledger, all or nothing. Raises StaleBatch."""
+        ...
+
+    def forget_segment(self, segment: str) -> None:
+        """Drops the ledger row of a segment whose file is gone."""
+        ...
+
+    def totals(self, campaign_id: int, start: int, end: int) -> list[Cell]:
+        """Sums over the buckets from `start` to before `end`."""
+        ...
+
+    def series(self, campaign_id: int, spans: Sequence[Span], step: int) -> list[Step]:
+        """Counted impressions and clicks in steps of `step` buckets, local to each span's offset."""
+        ...
+
+    def first_bucket(self, campaign_id: int) -> int | None:
+        """The first bucket that holds anything of a campaign."""
+        ...
+
+    def recent(self, workspace_id: int, *, before: tuple[int, int] | None, limit: int) -> list[StoredEvent]:
+        """Events of a workspace, newest first, older than the id `before` where one is given."""
+        ...
+
+    def orphans(self, workspace_id: int, limit: int) -> list[tuple[str, int]]:
+        """Unknown codes with how often each was asked for, the most frequent first."""
+        ...
+
+    def find_click(self, at_ms: int, nonce: int) -> StoredEvent | None:
+        """The click of a click id."""
+        ...
+
+    def revise(self, at_ms: int, nonce: int, verdict: int) -> bool:
+        """Changes a stored verdict, rollups in the same transaction; False where there is nothing to change."""
+        ...
+
+    def prune(self, before: datetime) -> int:
+        """Deletes raw events older than this; rollups stay. Answers how many."""
+        ...
+
+    def forget_visitors(self, before_day: int) -> None:
+        """Drops who has been seen on days (counted from 1970, UTC) whose salt is gone."""
+        ...

@@ -1,0 +1,37 @@
+"""The pages: server-rendered, one file per area, everything under /app."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from tracker.web import (
+    account,
+    campaigns,
+    conversions,
+    dashboard,
+    debugger,
+    formats,
+    install,
+    links,
+    responses,
+    settings,
+)
+
+AREAS = (
+    account.pages,
+    dashboard.pages,
+    campaigns.pages,
+    links.pages,
+    conversions.pages,
+    debugger.pages,
+    install.pages,
+    settings.pages,
+)
+
+
+def register(app: Flask) -> None:
+    """Adds the pages, what their templates call, their error pages and their headers."""
+    formats.register(app)
+    responses.register(app)
+    for area in AREAS:
+        app.register_blueprint(area, url_prefix="/app")

@@ -1,0 +1,56 @@
+"""What became of a figure since the period before, in words that claim no more than the numbers do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracker.money import Money
+from tracker.reports.comparison import Difference
+from tracker.web import formats
+
+MARKS = {"up": "▲", "down": "▼", "level": "■"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`direction` is `up`, `down` or `level`; `verdict` says whether a rate's change is more than chance."""
+
+    direction: str
+    text: str
+    verdict: str | None = None
+
+    @property
+    def mark(self) -> str:
+        return MARKS[self.direction]
+
+
+def of_count(now: int, before: int) -> Change:
+    """In percent where the figures are large enough for that to mean something, else as a plain difference."""
+    if before < 10:
+        return Change(_direction(now - before), formats.signed_number(now - before) if now != before else "±0")
+    relative = (now - before) / before
+    return Change(_direction(round(relative * 100)), formats.signed_percent(relative))
+
+
+def of_rate(difference: Difference | None) -> Change | None:
+    """Only a change whose interval leaves out zero is shown as a rise or a fall."""
+    if difference is None:
+        return None
+    if difference.low is None:
+        return Change("level", formats.points(difference))
+    if not difference.is_real:
+        return Change("level", formats.points(difference), "could be chance")
+    return Change(_direction(difference.difference), formats.points(difference), "likely real")
+
+
+def of_money(now: Money, before: list[Money]) -> Change | None:
+    """Against the same currency; None where it brought nothing before."""
+    known = next((money for money in before if money.currency == now.currency), None)
+    if known is None or known.minor <= 0:
+        return None
+    relative = (now.minor - known.minor) / known.minor
+    return Change(_direction(round(relative * 100)), formats.signed_percent(relative))
+
+
+def _direction(value: float) -> str:
+    return "up" if value > 0 else "down" if value < 0 else "level"

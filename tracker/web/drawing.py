@@ -1,0 +1,92 @@
+"""A report's series as charts: one drawing for a desk, one for a phone, and the same figures as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from tracker.reports.campaign import CampaignReport, Group, Point
+from tracker.web import charts as geometry
+from tracker.web import formats, words
+from tracker.web.charts import NARROW, WIDE, Band, Chart, Value
+
+GROUPS_SHOWN = 50
+NOUNS = {
+    "clicks": ("click", "clicks"),
+    "impressions": ("impression", "impressions"),
+    "conversions": ("conversion", "conversions"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the table beside a chart."""
+
+    point: Point
+    before: Point | None
+
+
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """The drawings of one metric and the table of all of them."""
+
+    wide: Chart
+    narrow: Chart
+    steps: list[Step]
+    has_before: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTable:
+    """The busiest groups, each with its two rates drawn on the scale of all; `left` are not shown."""
+
+    shown: list[tuple[Group, Band | None, Band | None]]
+    left: int
+
+
+def charts(report: CampaignReport, metric: str) -> Charts:
+    earlier: list[Point | None] = list(report.previous_series or [])
+    earlier += [None] * (len(report.series) - len(earlier))
+    steps = [Step(point, before) for point, before in zip(report.series, earlier, strict=False)]
+    values = [_value(step, metric) for step in steps]
+    previous = [getattr(step.before, metric) for step in steps if step.before is not None]
+    has_before = any(previous)
+    line = previous if has_before else []
+    return Charts(geometry.bar_chart(values, line, WIDE), geometry.bar_chart(values, line, NARROW), steps, has_before)
+
+
+def _value(step: Step, metric: str) -> Value:
+    n = getattr(step.point, metric)
+    title = f"{_at(step.point.at)}: {formats.number(n)} {words.times(n, *NOUNS[metric])}"
+    if step.before is not None:
+        title += f"; before, {_at(step.before.at)}: {formats.number(getattr(step.before, metric))}"
+    return Value(n, formats.step(step.point.at), title)
+
+
+def _at(at: date | datetime) -> str:
+    return f"{formats.day(at.date())}, {formats.step(at)}" if isinstance(at, datetime) else formats.day(at)
+
+
+def bands(report: CampaignReport) -> dict[str, Band | None]:
+    """The tiles' rates, each on a scale that holds the period before as well."""
+    found = {}
+    for name in ("ctr", "conversion_rate"):
+        rate = getattr(report.totals, name)
+        rates = [rate, getattr(report.previous, name)] if report.previous else [rate]
+        found[name] = geometry.band(rate, geometry.band_top(rates))
+    return found
+
+
+def groups(found: list[Group]) -> GroupTable:
+    shown = found[:GROUPS_SHOWN]
+    ctr_top = geometry.band_top(group.totals.ctr for group in shown)
+    conversion_top = geometry.band_top(group.totals.conversion_rate for group in shown)
+    rows = [
+        (
+            group,
+            geometry.band(group.totals.ctr, ctr_top),
+            geometry.band(group.totals.conversion_rate, conversion_top),
+        )
+        for group in shown
+    ]
+    return GroupTable(rows, len(found) - len(shown))

@@ -1,0 +1,161 @@
+"""How values are written on a page: numbers, rates, money and instants, in the reader's way of writing them."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date, format_datetime, format_interval, format_skeleton
+from babel.numbers import format_currency, format_decimal
+from flask import Flask, g, has_request_context, request
+
+from tracker import days
+from tracker.models import Workspace
+from tracker.money import Money
+from tracker.reports.campaign import Period
+from tracker.reports.comparison import Difference
+from tracker.reports.metrics import Rate
+from tracker.web import words
+
+MISSING = "–"
+MINUS = "−"
+LANGUAGES_READ_MAX = 5
+SMALL_RATE = 0.01
+
+
+@lru_cache(maxsize=512)
+def _locale_of(tag: str) -> Locale | None:
+    try:
+        return Locale.parse(tag, sep="-")
+    except (UnknownLocaleError, ValueError):
+        return None
+
+
+def number_locale() -> Locale:
+    """The first of the browser's languages that is known: digits are grouped its way."""
+    if has_request_context():
+        for tag in list(request.accept_languages.values())[:LANGUAGES_READ_MAX]:
+            if found := _locale_of(tag):
+                return found
+    return Locale("en")
+
+
+def date_locale() -> Locale:
+    """Dates carry words, and the pages are in English: the reader's English, else the one that puts the day first."""
+    found = number_locale()
+    return found if found.language == "en" and found.territory else Locale("en", "GB")
+
+
+def zone() -> ZoneInfo:
+    workspace = g.get("workspace")
+    return ZoneInfo(workspace.timezone if isinstance(workspace, Workspace) else "UTC")
+
+
+def number(n: int) -> str:
+    return format_decimal(n, locale=number_locale())
+
+
+def _scaled(value: float, digits: int) -> str:
+    return format_decimal(value * 100, format="#,##0." + "0" * digits, locale=number_locale())
+
+
+def _digits(value: float) -> int:
+    return 2 if 0 < abs(value) < SMALL_RATE else 1
+
+
+def percent(value: float | None) -> str:
+    """A fraction as `4.0 %`; small ones get a second place, so that display advertising does not read as 0.3 %."""
+    return MISSING if value is None else f"{_scaled(value, _digits(value))} %"
+
+
+def rate(value: Rate) -> str:
+    return percent(value.value)
+
+
+def limits(value: Rate) -> str | None:
+    """A rate's 95 % interval as `3.7 – 4.4 %`; None where there is none."""
+    if value.interval is None:
+        return None
+    low, high = value.interval
+    digits = _digits(value.value or high)
+    return f"{_scaled(low, digits)} – {_scaled(high, digits)} %"
+
+
+def signed_number(n: int) -> str:
+    return f"{_sign(n)}{number(abs(n))}"
+
+
+def signed_percent(value: float) -> str:
+    """A relative change in whole percent: `+8 %`."""
+    rounded = round(value * 100)
+    return f"{_sign(rounded)}{number(abs(rounded))} %"
+
+
+def points(difference: Difference) -> str:
+    """A difference of two rates in percentage points: `+0.6 pt`."""
+    value = difference.difference
+    return f"{_sign(value)}{_scaled(abs(value), _digits(value))} pt"
+
+
+def _sign(value: float) -> str:
+    return "+" if value > 0 else MINUS if value < 0 else ""
+
+
+def money(value: Money) -> str:
+    # The currency's own number of places is settled in `amount`; CLDR's would drop the fillér of a forint.
+    return format_currency(Decimal(value.amount), value.currency, locale=number_locale(), decimal_quantization=False)
+
+
+def day(value: date) -> str:
+    """`7 Nov`; with the year where it is not this one."""
+    skeleton = "MMMd" if value.year == days.today(zone(), days.now()).year else "yMMMd"
+    return format_skeleton(skeleton, value, locale=date_locale())
+
+
+def full_day(value: date) -> str:
+    return format_date(value, "full", locale=date_locale())
+
+
+def step(value: date | datetime) -> str:
+    """A step of a series: a day, or an hour of one."""
+    if isinstance(value, datetime):
+        return value.strftime("%H:%M")
+    return day(value)
+
+
+def period(value: Period) -> str:
+    """`7–20 Nov`, with the year where it is not this one; a single day in full."""
+    if value.first == value.last:
+        return day(value.first)
+    this_year = days.today(zone(), days.now()).year
+    skeleton = "MMMd" if value.first.year == value.last.year == this_year else "yMMMd"
+    return format_interval(value.first, value.last, skeleton, locale=date_locale())
+
+
+def moment(value: datetime | int) -> str:
+    """An instant (or milliseconds since 1970) to the second in the workspace's zone."""
+    at = days.from_ms(value) if isinstance(value, int) else value
+    return format_datetime(at.astimezone(zone()), "d MMM y, HH:mm:ss", locale=date_locale())
+
+
+def iso(value: datetime | int) -> str:
+    at = days.from_ms(value) if isinstance(value, int) else value
+    return at.isoformat(timespec="seconds")
+
+
+def lag(seconds: float) -> str:
+    """How far a report is behind, in words."""
+    if seconds < 60:
+        return f"{format_decimal(round(seconds, 1), locale=number_locale())} s behind"
+    if seconds < 7200:
+        return f"{number(round(seconds / 60))} min behind"
+    return f"{number(round(seconds / 3600))} hours behind"
+
+
+def register(app: Flask) -> None:
+    filters = (number, percent, rate, limits, money, day, full_day, step, period, moment, iso, lag, signed_number)
+    app.jinja_env.filters.update({function.__name__: function for function in filters})
+    app.jinja_env.globals.update(words=words, this_zone=zone)

@@ -1,0 +1,139 @@
+"""The forms: fields, labels and what was typed. Whether a value will do is decided where it is stored, not here."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from flask_wtf import FlaskForm
+from wtforms import PasswordField, SelectField, StringField
+
+from tracker.errors import Invalid
+from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES, LinkDraft
+from tracker.models import Link
+from tracker.web import words
+
+PLAIN = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+CLICK_ID_CHOICES = [
+    ("default", "Add it under the usual name"),
+    ("named", "Add it under another name"),
+    ("off", "Do not add it"),
+]
+# Fields that lie in the folded part of the form: an error in one of them opens it.
+FOLDED = frozenset(
+    {"code", "id", "title", "tags", "expires_at", "fallback_url"}
+    | {"query_mode", "redirect_code", "click_id", "click_id_param", "referrer_policy"}
+)
+ZONES = [(name, name) for name in sorted(available_timezones() - {"localtime"})]
+LOCAL_TIME = "%Y-%m-%dT%H:%M"
+
+
+def text(label: str, **attributes: str) -> StringField:
+    return StringField(label, render_kw=PLAIN | attributes)
+
+
+class LinkForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no types
+    """A link as it is typed. Field names are LinkDraft's, so that its errors find their field."""
+
+    destination = text("Destination", inputmode="url", placeholder="https://shop.example/sale")
+    campaign = text("Campaign", list="campaigns")
+    source = text("Source", placeholder="newsletter")
+    medium = text("Medium", placeholder="email")
+    content = text("Content")
+    term = text("Term")
+    code = text("Short code")
+    id = text("Campaign id")
+    title = text("Title")
+    tags = text("Tags")
+    expires_at = StringField("Expires", render_kw={"type": "datetime-local"})
+    fallback_url = text("Where to once it has expired", inputmode="url")
+    query_mode = SelectField(
+        "The visitor's parameters", choices=[(mode, words.QUERY_MODES[mode]) for mode in QUERY_MODES]
+    )
+    redirect_code = SelectField("Redirect", choices=[(str(n), words.REDIRECT_CODES[n]) for n in REDIRECT_CODES])
+    click_id = SelectField("Click id", choices=CLICK_ID_CHOICES)
+    click_id_param = text("Name of the click id")
+    referrer_policy = SelectField("Referrer policy", choices=[(name, name) for name in REFERRER_POLICIES])
+
+    def draft(self, zone: ZoneInfo) -> LinkDraft:
+        """What was typed, as a draft. Raises Invalid for an instant that cannot be read."""
+        return LinkDraft(
+            destination=self.destination.data or "",
+            campaign=self.campaign.data or "",
+            source=self.source.data or "",
+            medium=self.medium.data or "",
+            term=self.term.data or None,
+            content=self.content.data or None,
+            id=self.id.data or None,
+            code=self.code.data or None,
+            title=self.title.data or None,
+            tags=tuple((self.tags.data or "").split(",")),
+            expires_at=_instant(self.expires_at.data, zone),
+            redirect_code=_whole(self.redirect_code.data or str(REDIRECT_CODES[0])),
+            query_mode=self.query_mode.data or QUERY_MODES[0],
+            click_id_param=self._click_id_param(),
+            referrer_policy=self.referrer_policy.data or REFERRER_POLICIES[0],
+            fallback_url=self.fallback_url.data or None,
+        )
+
+    def changes(self, draft: LinkDraft) -> dict[str, Any]:
+        """What an edit changes: everything but the code, which has no field there."""
+        return {field.name: getattr(draft, field.name) for field in fields(draft) if field.name != "code"}
+
+    def _click_id_param(self) -> str | None:
+        if self.click_id.data == "named":
+            return (self.click_id_param.data or "").strip() or None
+        return "" if self.click_id.data == "off" else None
+
+    def show(self, link: Link, zone: ZoneInfo) -> None:
+        """Fills the fields from a stored link."""
+        for name in ("destination", "source", "medium", "content", "term", "title", "fallback_url", "code"):
+            self[name].data = getattr(link, name)
+        self.campaign.data, self.id.data, self.tags.data = link.campaign.utm_campaign, link.utm_id, ", ".join(link.tags)
+        self.query_mode.data, self.referrer_policy.data = link.query_mode, link.referrer_policy
+        self.redirect_code.data = str(link.redirect_code)
+        self.expires_at.data = link.expires_at.astimezone(zone).strftime(LOCAL_TIME) if link.expires_at else ""
+        self.click_id.data = "default" if link.click_id_param is None else "named" if link.click_id_param else "off"
+        self.click_id_param.data = link.click_id_param
+
+
+def _whole(typed: str) -> int:
+    """A number, or 0, which no field of ours accepts."""
+    return int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 10 else 0
+
+
+def _instant(typed: str | None, zone: ZoneInfo) -> datetime | None:
+    typed = (typed or "").strip()
+    if not typed:
+        return None
+    try:
+        local = datetime.fromisoformat(typed)
+        return (local if local.tzinfo else local.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Invalid({"expires_at": "An instant is written like 2026-12-31T23:59."}) from None
+
+
+class SignInForm(FlaskForm):  # type: ignore[misc]
+    email = StringField("E-mail address", render_kw={"type": "email", "autocomplete": "username"})
+    password = PasswordField("Password", render_kw={"autocomplete": "current-password"})
+
+
+class WorkspaceForm(FlaskForm):  # type: ignore[misc]
+    workspace = StringField("Workspace", render_kw={"autocomplete": "organization"})
+    timezone = SelectField("Time zone", choices=ZONES)
+    currency = StringField("Currency", render_kw={"list": "currencies", "maxlength": "3", "autocomplete": "off"})
+
+    def values(self) -> tuple[str, str, str]:
+        """Name, zone and currency as typed."""
+        return self.workspace.data or "", self.timezone.data or "", (self.currency.data or "").strip().upper()
+
+
+class SetUpForm(WorkspaceForm):
+    email = StringField("E-mail address", render_kw={"type": "email", "autocomplete": "username"})
+    password = PasswordField("Password", render_kw={"autocomplete": "new-password"})
+
+
+class TokenForm(FlaskForm):  # type: ignore[misc]
+    name = StringField("Name", render_kw={"autocomplete": "off", "placeholder": "nightly report"})
