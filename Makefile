@@ -28,9 +28,8 @@ test: tools browser check ## everything that must pass: check, then all tests, n
 
 check: tools ## format, lint and types
 	@echo "Checking format, lint and types"
-	@.venv/bin/ruff format --quiet --check .
-	@.venv/bin/ruff check --quiet .
-	@.venv/bin/mypy --no-error-summary
+	@failed=0; .venv/bin/ruff format --quiet --check . || failed=1; .venv/bin/ruff check --quiet . || failed=1; \
+		.venv/bin/mypy --no-error-summary || failed=1; exit $$failed
 
 format: tools ## rewrite the code as `make check` wants it
 	@.venv/bin/ruff check --quiet --fix-only .

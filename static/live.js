@@ -1,5 +1,5 @@
 // Keeps the figures up to date: asks for this same page and exchanges the parts that changed.
-const EVERY_MS = 1500;
+const EVERY_MS = 1000;
 const SLOWER_MAX_MS = 30000;
 
 let wait = EVERY_MS;

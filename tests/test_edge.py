@@ -75,7 +75,13 @@ def test_pixels_answer_exactly_the_gif_and_are_never_cached(
     client: FlaskClient, make_link: MakeLink, workspace: Workspace, stored: Callable[[], list[StoredEvent]]
 ) -> None:
     link = make_link()
-    for path in (f"/i/{link.code}.gif", f"/c/{workspace.key}.gif?order=1", "/i/nobody.gif", "/c/nobody.gif", "/i/a/b.gif"):
+    for path in (
+        f"/i/{link.code}.gif",
+        f"/c/{workspace.key}.gif?order=1",
+        "/i/nobody.gif",
+        "/c/nobody.gif",
+        "/i/a/b.gif",
+    ):
         response = client.get(path)
         assert response.status_code == 200
         assert response.data[:6] == b"GIF89a"
@@ -201,7 +207,11 @@ def test_an_edit_is_in_force_at_the_next_poll(
     [
         ("link_wins", "utm_source=evil&x=1&x=2&&b=+&=v&n", "?ref=1&{utm}&x=1&x=2&&b=+&=v&n"),
         ("link_wins", "utm%5Fsource=evil&utm_term=t", "?ref=1&{utm}&utm_term=t"),
-        ("visitor_wins", "utm_source=mine&x=%20", "?ref=1&utm_source=mine&utm_medium=email&utm_campaign=spring-sale&x=%20"),
+        (
+            "visitor_wins",
+            "utm_source=mine&x=%20",
+            "?ref=1&utm_source=mine&utm_medium=email&utm_campaign=spring-sale&x=%20",
+        ),
         ("drop", "x=1", "?ref=1&{utm}"),
         ("link_wins", "cid=someone-elses&gclid=G", "?ref=1&{utm}&gclid=G"),
     ],
@@ -216,9 +226,15 @@ def test_a_visitors_query_is_merged_as_the_link_says(
     assert location == f"https://shop.example/sale{expected.format(utm=own)}&cid={cid}#top"
 
 
-def test_macros_are_filled_and_a_click_id_macro_replaces_the_parameter(client: FlaskClient, make_link: MakeLink) -> None:
-    link = make_link(destination="https://shop.example/{link}/p?click={clickid}&g={gclid}&r={referrer_host}&u={unknown}")
-    location = client.get(f"/{link.code}?gclid=a%26b", headers={"Referer": "https://Mail.Example/x"}).headers["Location"]
+def test_macros_are_filled_and_a_click_id_macro_replaces_the_parameter(
+    client: FlaskClient, make_link: MakeLink
+) -> None:
+    link = make_link(
+        destination="https://shop.example/{link}/p?click={clickid}&g={gclid}&r={referrer_host}&u={unknown}"
+    )
+    location = client.get(f"/{link.code}?gclid=a%26b", headers={"Referer": "https://Mail.Example/x"}).headers[
+        "Location"
+    ]
     assert location.startswith(f"https://shop.example/{link.code}/p?click=")
     assert "&g=a%26b&r=mail.example&u={unknown}&utm_source=newsletter" in location
     assert "cid=" not in location

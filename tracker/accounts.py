@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -21,8 +22,12 @@ EMAIL_MAX = 254
 TOKEN_PREFIX = "trk_"  # noqa: S105 (a mark that secret scanners can look for, not a secret)
 
 _hasher = PasswordHasher()
-# Checked against when nobody has the address, so that a stranger cannot tell by the time it takes.
-_NOBODY = _hasher.hash(secrets.token_urlsafe(16))
+
+
+@cache
+def _nobodys_hash() -> str:
+    """Checked against when nobody has the address, so that a stranger cannot tell by the time it takes."""
+    return _hasher.hash(secrets.token_urlsafe(16))
 
 
 def _digest(secret: str) -> str:
@@ -66,7 +71,9 @@ def is_setup_token(session: Session, token: str) -> bool:
     return session.scalar(select(SetupLink.id).where(SetupLink.token == token)) is not None
 
 
-def set_up(session: Session, token: str, email: str, password: str, workspace: str, timezone: str, currency: str) -> User:
+def set_up(
+    session: Session, token: str, email: str, password: str, workspace: str, timezone: str, currency: str
+) -> User:
     """Makes the first account and names the workspace; the link is used up. Raises Forbidden or Invalid; commits."""
     errors = account_refusals(email.strip(), password) | workspace_refusals(workspace, timezone, currency)
     if errors:
@@ -114,7 +121,7 @@ def sign_in(session: Session, email: str, password: str) -> User | None:
     """The user of this address and password; takes as long for a stranger. Rehashes, and commits, when argon2 asks."""
     user = session.scalar(select(User).where(User.email == email.strip().lower()))
     try:
-        _hasher.verify(user.password_hash if user else _NOBODY, password)
+        _hasher.verify(user.password_hash if user else _nobodys_hash(), password)
     except (VerificationError, InvalidHashError):
         return None
     if user and _hasher.check_needs_rehash(user.password_hash):

@@ -11,8 +11,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from tracker import api, web
 from tracker.config import Settings
-from tracker.edge.app import AsgiEdge
 from tracker.edge.app import Application as AsgiApplication
+from tracker.edge.app import AsgiEdge
 from tracker.edge.core import Edge
 from tracker.edge.decide import Pages, raw_query
 from tracker.edge.linkcache import LinkCache
@@ -43,14 +43,13 @@ def create_app(settings: Settings | None = None) -> Flask:
 def create_asgi(settings: Settings | None = None) -> AsgiApplication:
     """The ASGI application that gunicorn serves: the edge on the event loop, Flask on threads behind it."""
     app, edge = _create(settings or Settings.from_env())
-    behind: Any = WSGIMiddleware(app.wsgi_app, workers=PAGE_THREADS)
+    flask: Any = app.wsgi_app
+    behind: Any = WSGIMiddleware(flask, workers=PAGE_THREADS)
     return AsgiEdge(edge, _ascii_query(behind))
 
 
 def _create(settings: Settings) -> tuple[Flask, Edge]:
-    app = Flask(
-        "tracker", template_folder=str(resource_dir("templates")), static_folder=str(resource_dir("static"))
-    )
+    app = Flask("tracker", template_folder=str(resource_dir("templates")), static_folder=str(resource_dir("static")))
     app.config.update(
         SECRET_KEY=settings.secrets.session_key,
         SQLALCHEMY_DATABASE_URI=settings.database_url,
@@ -67,9 +66,7 @@ def _create(settings: Settings) -> tuple[Flask, Edge]:
     csrf.init_app(app)
     login.init_app(app)
     engine = open_engine(settings.database_url)
-    spool = Spool(
-        settings.spool_dir, durable=settings.durability == "disk", segment_bytes=settings.spool_segment_bytes
-    )
+    spool = Spool(settings.spool_dir, durable=settings.durability == "disk", segment_bytes=settings.spool_segment_bytes)
     app.extensions["tracker"] = Services(settings, open_store(engine), spool)
     api.register(app)
     web.register(app)
@@ -105,7 +102,8 @@ class _Inside:
 
 
 def _ascii_query(behind: AsgiApplication) -> AsgiApplication:
-    """a2wsgi reads the query as ASCII and fails on anything else; stray bytes are percent-encoded before it sees them."""
+    """a2wsgi reads a query as ASCII and fails on anything else: stray bytes are percent-encoded before it."""
+
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and not scope["query_string"].isascii():
             scope = {**scope, "query_string": raw_query(scope["query_string"]).encode("ascii")}

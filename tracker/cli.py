@@ -1,4 +1,7 @@
-"""The commands, thin: each reads its arguments, calls what the pages and the API call, and prints."""
+"""The commands, thin: each reads its arguments, calls what the pages and the API call, and prints.
+
+What only one command needs, the server above all, is imported when it runs: the others start in half the time.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,12 @@ from rich.console import Console
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from tracker import __version__, accounts, days, demo, links, printing, schema, server, snippets
-from tracker.api import shapes
+from tracker import __version__, accounts, days, links, printing, schema, snippets
 from tracker.config import Settings
 from tracker.errors import Invalid, TrackerError
 from tracker.extensions import open_engine
 from tracker.links import LinkDraft, OwnDomain
 from tracker.models import Workspace
-from tracker.pipeline.loader import Loader
 from tracker.pipeline.segments import lag_s
 from tracker.reports import campaign as reports
 from tracker.stores import open_store
@@ -71,13 +72,18 @@ def _print_json(content: Any) -> None:
 @main.command()
 def serve() -> None:
     """Serve pages, redirects and pixels, and load what they count."""
-    server.serve(Settings.from_env())
+    from tracker import server
+
+    Settings.from_env()  # a malformed setting is told of in one line, before gunicorn starts
+    server.serve()
 
 
 @main.command()
 @click.option("--follow", is_flag=True, help="Go on loading until interrupted.")
 def load(follow: bool) -> None:
     """Load the spool into the store, for a server that brings no loader of its own."""
+    from tracker.pipeline.loader import Loader
+
     with _workspace() as (settings, engine, _, _):
         loader = Loader(settings, engine, open_store(engine))
         stop = threading.Event()
@@ -94,6 +100,8 @@ def load(follow: bool) -> None:
 @click.option("--seed", default=1, show_default=True, help="The same number makes the same month.")
 def demo_command(seed: int) -> None:
     """Fill the workspace with a month of plausible traffic."""
+    from tracker import demo
+
     with _workspace() as (settings, engine, session, workspace):
         console = Console(stderr=True)
         result = demo.fill(settings, engine, session, workspace, seed=seed, console=console)
@@ -169,6 +177,8 @@ def link_list(limit: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def report(campaign: str, first: str | None, last: str | None, group_by: str, as_json: bool) -> None:
     """Print what CAMPAIGN (its slug) brought: by default the last 14 whole days, and today so far."""
+    from tracker.api import shapes
+
     with _workspace() as (settings, engine, session, workspace):
         store = open_store(engine)
         found = links.find_campaign(session, workspace, campaign)

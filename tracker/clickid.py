@@ -1,8 +1,8 @@
 """Click ids that verify themselves: the link, the instant, a nonce and a keyed check in 28 URL-safe characters.
 
 Layout, most significant bit first: key number 6 bits, milliseconds since 1970 42 bits (until 2109), link 32 bits, nonce
-40 bits, and 48 bits of keyed BLAKE2s over the 120 before. 168 bits are exactly 28 characters of base64url, so each id has
-one spelling. A forger has one chance in 2^48 a try, and each try costs a request.
+40 bits, and 48 bits of keyed BLAKE2s over the 120 before. 168 bits are exactly 28 characters of base64url, so each id
+has one spelling. A forger has one chance in 2^48 a try, and each try costs a request.
 """
 
 from __future__ import annotations

@@ -10,8 +10,11 @@ LENGTH = 7
 LENGTH_MAX = 64
 PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 RESERVED = frozenset(
-    "api app apple-app-site-association c docs favicon h healthz i login logout metrics readyz robots s setup "
-    "static t well-known".split()
+    {
+        *("api", "app", "s", "static", "c", "h", "i", "t"),
+        *("healthz", "readyz", "metrics", "robots", "favicon", "well-known", "apple-app-site-association"),
+        *("docs", "login", "logout", "setup"),
+    }
 )
 
 _generator = shortuuid.ShortUUID()

@@ -141,7 +141,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Secrets:
-    """What must not leak: the keys of sessions and of customers' hashes, and the keyring of click ids (the highest number makes new ones)."""
+    """What must not leak: the keys of sessions and of customers' hashes, and the keyring of click ids.
+
+    The highest number of the keyring makes new ids.
+    """
 
     session_key: str
     customer_key: bytes

@@ -1,4 +1,4 @@
-"""Conversions: read from a report, matched by the click id, recorded once, changed by a ledger that is only added to."""
+"""Conversions: matched to their click, recorded once, changed by a ledger that is only added to."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def customer_hash(customer: str, key: bytes) -> str:
 def _amount(text: str, currency: str, errors: dict[str, str]) -> money.Money | None:
     if not money.is_currency(currency):
         errors["currency"] = "A currency is an ISO 4217 code, like EUR."
-        return None
+        currency = "EUR"  # the value is still looked at, so that both faults are named at once
     if not text:
         return None
     try:
@@ -409,8 +409,8 @@ def sums(session: Session, campaign_id: int, start_ms: int, end_ms: int) -> list
 
 def series(session: Session, campaign_id: int, span: Span, step: int) -> Iterable[tuple[int, int]]:
     """Counting conversions by local step of their click, as the store's series counts clicks."""
-    bucket = Conversion.click_at_ms.op("/")(literal(BUCKET_MS, literal_execute=True))
-    index = (bucket + span.offset).op("/")(literal(step, literal_execute=True)).label("step")
+    bucket = Conversion.click_at_ms // literal(BUCKET_MS, literal_execute=True)
+    index = ((bucket + span.offset) // literal(step, literal_execute=True)).label("step")
     query = (
         select(index, func.count())
         .where(
@@ -425,12 +425,16 @@ def series(session: Session, campaign_id: int, span: Span, step: int) -> Iterabl
     return [(int(step), n) for step, n in session.execute(query)]
 
 
-def recent(session: Session, workspace: Workspace, *, before_id: int | None = None, limit: int = 50) -> list[Conversion]:
+def recent(
+    session: Session, workspace: Workspace, *, before_id: int | None = None, limit: int = 50
+) -> list[Conversion]:
     """Conversions, newest first, `limit` at most, older than `before_id` where one is given."""
     return _page(session, Conversion, workspace, before_id, limit)
 
 
-def recent_reports(session: Session, workspace: Workspace, *, before_id: int | None = None, limit: int = 50) -> list[Report]:
+def recent_reports(
+    session: Session, workspace: Workspace, *, before_id: int | None = None, limit: int = 50
+) -> list[Report]:
     """Reports as they came in, newest first: matched, unmatched and refused."""
     return _page(session, Report, workspace, before_id, limit)
 
@@ -446,7 +450,7 @@ def unmatched_count(session: Session, workspace: Workspace) -> int:
 
 
 def unsettled(session: Session, now: datetime) -> list[Conversion]:
-    """Conversions whose click has not been looked at yet. The click may still be in the spool: they are given an hour."""
+    """Conversions whose click has not been looked at yet: it may still be in the spool, and is given an hour."""
     fresh = Conversion.created_at >= now - SETTLE_WITHIN
     query = select(Conversion).where(Conversion.click_settled.is_(False), fresh).limit(SETTLE_MAX)
     return list(session.scalars(query))

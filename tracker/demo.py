@@ -1,4 +1,4 @@
-"""A month of plausible traffic for a newcomer: made of real spool records that the loader then takes like any others."""
+"""A month of plausible traffic for a newcomer, made of spool records that the loader takes like any others."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ from tracker.stores import open_store
 DAYS = 30
 PEOPLE = 20_000
 BROWSERS = (
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/18.5 Mobile/15E148 Safari/604.1",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36",
-    "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (Linux; Android 15; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/141.0.0.0 Mobile Safari/537.36",
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:143.0) Gecko/20100101 Firefox/143.0",
 )
 BOTS = (
@@ -153,7 +155,9 @@ class _Story:
         day = int(DAYS * chance.betavariate(1.3, 1.0))
         hour = min(23.99, max(0.0, chance.gauss(14, 4)))
         ago = timedelta(days=DAYS - day, hours=-hour) + timedelta(hours=24)
-        return min(self._now_ms - 100_000 - chance.randint(0, 3_600_000), self._now_ms - int(ago.total_seconds() * 1000))
+        return min(
+            self._now_ms - 100_000 - chance.randint(0, 3_600_000), self._now_ms - int(ago.total_seconds() * 1000)
+        )
 
     def _nonce(self) -> int:
         return self._chance.getrandbits(40)
@@ -181,7 +185,10 @@ class _Story:
         at_ms = min(self._now_ms, click.at_ms + self._chance.randint(60_000, 7_200_000))
         query = f"cid={cid}&order=demo-{self._orders}&value={cents // 100}.{cents % 100:02d}"
         return click._replace(
-            kind=int(Kind.CONVERSION), at_ms=at_ms, nonce=self._nonce(), code=self._workspace.key, link_id=0, params=query
+            kind=int(Kind.CONVERSION),
+            at_ms=at_ms,
+            nonce=self._nonce(),
+            code=self._workspace.key,
+            link_id=0,
+            params=query,
         )
-
-

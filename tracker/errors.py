@@ -1,11 +1,11 @@
 """Every exception the tracker raises on purpose.
 
-    TrackerError
-    ├── SettingError        a setting is malformed: the program does not start
-    ├── Invalid             input refused, a sentence per field          422 (400 where the message itself is malformed)
-    │   └── Taken           a code or slug that exists                   409
-    ├── NotFound            no such thing in this workspace              404
-    └── Forbidden           no token, a wrong token, no login            401
+TrackerError
+├── SettingError        a setting is malformed: the program does not start
+├── Invalid             input refused, a sentence per field          422 (400 where the message itself is malformed)
+│   └── Taken           a code or slug that exists                   409
+├── NotFound            no such thing in this workspace              404
+└── Forbidden           no token, a wrong token, no login            401
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def decode(line: bytes) -> Event:
         raise BadRecord("torn")
     body = line[9:-1]
     try:
-        if int(line[:8], 16) != crc32(body):
+        if line[:9] != b"%08x " % crc32(body):
             raise BadRecord("checksum")
         version, *fields = orjson.loads(body)
         if version != VERSION or len(fields) != len(Event._fields):

@@ -37,7 +37,7 @@ login = LoginManager()
 
 @event.listens_for(Engine, "connect")
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """WAL lets pages read while the loader writes; NORMAL is durable against a killed process, the spool covers more."""
+    """WAL lets pages read while the loader writes; NORMAL outlasts a killed process, the spool covers more."""
     if not type(connection).__module__.startswith("sqlite3"):
         return
     for pragma in (

@@ -1,4 +1,4 @@
-"""The settings as a module that gunicorn reads (`-c python:tracker.gunicorn_conf`): what an installed wheel starts with."""
+"""The settings as a module (`gunicorn -c python:tracker.gunicorn_conf`): what an installed wheel starts with."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, delete, func, select
@@ -19,30 +20,39 @@ CHANGES_KEPT = timedelta(days=1)
 log = logging.getLogger(__name__)
 
 
-def destroy_salts(settings: Settings, engine: Engine, store: EventStore, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What periodic work is done on."""
+
+    settings: Settings
+    engine: Engine
+    store: EventStore
+
+
+def destroy_salts(on: Installation, now: datetime) -> None:
     """A day's salt goes when the day after it is over, 48 hours after the salt was first used."""
     oldest = now.astimezone(UTC).date() - timedelta(days=1)
-    with Session(engine) as session:
+    with Session(on.engine) as session:
         session.execute(delete(Salt).where(Salt.day < oldest))
         session.commit()
-    store.forget_visitors(oldest.toordinal() - datetime(1970, 1, 1, tzinfo=UTC).toordinal())
+    on.store.forget_visitors(oldest.toordinal() - datetime(1970, 1, 1, tzinfo=UTC).toordinal())
 
 
-def apply_retention(settings: Settings, engine: Engine, store: EventStore, now: datetime) -> None:
+def apply_retention(on: Installation, now: datetime) -> None:
     """Deletes raw events past their time; rollups stay, so reports keep their figures."""
-    if settings.retention_days:
-        store.prune(now - timedelta(days=settings.retention_days))
+    if on.settings.retention_days:
+        on.store.prune(now - timedelta(days=on.settings.retention_days))
 
 
-def trim_changes(settings: Settings, engine: Engine, store: EventStore, now: datetime) -> None:
+def trim_changes(on: Installation, now: datetime) -> None:
     """Edges poll every half second; a day of changes is more than any of them can be behind. The newest row stays."""
-    with Session(engine) as session:
+    with Session(on.engine) as session:
         newest = session.scalar(select(func.max(LinkChange.seq))) or 0
         session.execute(delete(LinkChange).where(LinkChange.at < now - CHANGES_KEPT, LinkChange.seq < newest))
         session.commit()
 
 
-Job = Callable[[Settings, Engine, EventStore, datetime], None]
+Job = Callable[[Installation, datetime], None]
 
 # What is done, and every how many seconds.
 TABLE: tuple[tuple[Job, int], ...] = (
@@ -55,8 +65,8 @@ TABLE: tuple[tuple[Job, int], ...] = (
 class Schedule:
     """Runs what is due. The loader's process is the only one that has one."""
 
-    def __init__(self, settings: Settings, engine: Engine, store: EventStore) -> None:
-        self._settings, self._engine, self._store = settings, engine, store
+    def __init__(self, on: Installation) -> None:
+        self._on = on
         self._done_at: dict[Job, float] = {}
 
     def run_due(self, now: datetime) -> None:
@@ -66,6 +76,6 @@ class Schedule:
                 continue
             self._done_at[job] = time.monotonic()
             try:
-                job(self._settings, self._engine, self._store, now)
+                job(self._on, now)
             except Exception:
                 log.exception("%s failed", job.__name__)

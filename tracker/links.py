@@ -173,7 +173,8 @@ def tidy(draft: LinkDraft) -> LinkDraft:
     for field in fields(draft):
         value = getattr(draft, field.name)
         if isinstance(value, str):
-            cleaned[field.name] = value.strip() or (None if field.default is None and field.name != "click_id_param" else "")
+            optional = field.default is None and field.name != "click_id_param"
+            cleaned[field.name] = value.strip() or (None if optional else "")
     return replace(draft, **cleaned, tags=tuple(tag.strip() for tag in draft.tags if tag.strip()))
 
 
@@ -231,7 +232,7 @@ def draft_of(link: Link) -> LinkDraft:
 
 
 def edit(session: Session, workspace: Workspace, link: Link, changes: Mapping[str, Any], own: OwnDomain) -> Link:
-    """Applies changes keyed by LinkDraft's fields and commits. The code stays: it is printed somewhere. Raises Invalid."""
+    """Applies changes keyed by LinkDraft's fields and commits. The code stays, it is in print. Raises Invalid."""
     if "code" in changes and changes["code"] != link.code:
         raise Invalid({"code": "A code cannot be changed; make a new link."})
     draft = tidy(replace(draft_of(link), **changes))
@@ -346,4 +347,4 @@ def campaigns(session: Session, workspace: Workspace, *, before_id: int | None, 
 def codes_of(session: Session, ids: Iterable[int]) -> dict[int, str]:
     """Codes by link id, for a page of events."""
     query = select(Link.id, Link.code).where(Link.id.in_(set(ids)))
-    return {link_id: code for link_id, code in session.execute(query)}
+    return dict(session.execute(query).tuples())

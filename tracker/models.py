@@ -24,10 +24,10 @@ class Instant(TypeDecorator[datetime]):
     impl = DateTime
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+    def process_bind_param(self, value: datetime | None, _dialect: Any) -> datetime | None:
         return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
 
-    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+    def process_result_value(self, value: datetime | None, _dialect: Any) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
 
 
@@ -180,7 +180,7 @@ class Conversion(Base):
 
 
 class LedgerEntry(Base):
-    """What became of a conversion: only ever added to. Amounts are differences, so that a sum at any instant is true."""
+    """What became of a conversion; only ever added to. Amounts are differences: a sum at any instant is true."""
 
     __tablename__ = "ledger"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -193,7 +193,7 @@ class LedgerEntry(Base):
 
 
 class Report(Base):
-    """A conversion as it was reported, kept whatever became of it. Its event's id keeps a replay from adding another."""
+    """A conversion as reported, kept whatever became of it. Its event's id keeps a replay from adding another."""
 
     __tablename__ = "reports"
     __table_args__ = (UniqueConstraint("at_ms", "nonce"),)
@@ -211,7 +211,7 @@ class Report(Base):
 
 
 class Salt(Base):
-    """The secret of one UTC day's visitor hashes. Deleted within 48 hours; then no hash of that day can be made again."""
+    """The secret of one UTC day's visitor hashes, deleted within 48 hours: then none can be made again."""
 
     __tablename__ = "salts"
     day: Mapped[date] = mapped_column(primary_key=True)

@@ -40,7 +40,7 @@ def is_currency(code: str) -> bool:
 
 
 def parse(text: str, currency: str) -> Money:
-    """Reads a plain decimal (`49.90`). Raises ValueError with a sentence for anything else: no guessing at separators."""
+    """Reads a plain decimal (`49.90`); raises ValueError with a sentence for anything else, without guessing."""
     if not AMOUNT.fullmatch(text):
         raise ValueError("An amount is a plain decimal with a point, like 49.90.")
     places = exponent(currency)

@@ -46,14 +46,20 @@ def _table(first: str) -> Table:
 def _change(name: str, change: Difference | None) -> str:
     if change is None:
         return f"{name}: no comparison"
-    limits = "" if change.low is None or change.high is None else f", between {change.low * 100:+.2f} and {change.high * 100:+.2f}"
+    limits = (
+        ""
+        if change.low is None or change.high is None
+        else f", between {change.low * 100:+.2f} and {change.high * 100:+.2f}"
+    )
     verdict = "likely real" if change.is_real else "could be chance"
     return f"{name}: {change.difference * 100:+.2f} points{limits}: {verdict}"
 
 
 def report(console: Console, built: CampaignReport, group_by: str, lag_s: float) -> None:
     period = built.period
-    console.print(f"[bold]{built.campaign.name}[/bold]  {period.first} to {period.last}, {built.timezone}, {lag_s:.1f} s behind")
+    console.print(
+        f"[bold]{built.campaign.name}[/bold]  {period.first} to {period.last}, {built.timezone}, {lag_s:.1f} s behind"
+    )
     table = _table(group_by.capitalize())
     for group in built.groups[group_by]:
         table.add_row(group.key or "–", *_cells(group.totals))

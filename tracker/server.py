@@ -22,7 +22,7 @@ CLOSE_WITHIN_S = 4
 REQUEST_LINE_MAX_BYTES = 65536
 
 
-class LoaderApp(DirtyApp):  # type: ignore[misc]  # gunicorn ships no types
+class LoaderApp(DirtyApp):
     """The loader as a thread of gunicorn's dirty worker: the arbiter starts it again when it dies."""
 
     def init(self) -> None:
@@ -67,7 +67,7 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         print(f"Tracker is ready on port {settings.port}. {said[-1]}", flush=True)
 
     return {
-        "bind": [f"0.0.0.0:{settings.port}"],  # noqa: S104 (a public service by its purpose)
+        "bind": [f"0.0.0.0:{settings.port}"],
         "wsgi_app": "tracker.server:create_asgi()",
         "worker_class": "asgi",
         "workers": settings.workers,
@@ -86,7 +86,7 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-def serve(settings: Settings) -> None:
+def serve() -> None:
     """Becomes gunicorn's arbiter in this very process, with `gunicorn.conf.py` where there is one; does not return."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     conf = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"

@@ -8,7 +8,9 @@ from tracker.models import Link, Workspace
 
 IMPRESSION = '<img src="{url}" width="1" height="1" alt="" border="0">'
 HONEYPOT = '<a href="{url}" rel="nofollow" tabindex="-1" aria-hidden="true" style="display:none"></a>'
-CONVERSION = '<img src="{url}?cid=CID&amp;order=ORDER&amp;value=49.90&amp;currency={currency}" width="1" height="1" alt="">'
+CONVERSION = (
+    '<img src="{url}?cid=CID&amp;order=ORDER&amp;value=49.90&amp;currency={currency}" width="1" height="1" alt="">'
+)
 SCRIPT = '<script src="{url}/t.js" data-key="{key}" defer></script>'
 CALLBACK = "curl '{url}' -d cid=CID -d order=ORDER -d value=49.90 -d currency={currency}"
 

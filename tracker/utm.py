@@ -15,7 +15,7 @@ NAMES = tuple(f"utm_{field}" for field in FIELDS)
 
 
 class Parts(NamedTuple):
-    """A URL cut at its first `#` and, before that, its first `?`. Marks are left out; `None` means no mark was there."""
+    """A URL cut at its first `#` and, before that, its first `?`; `None` means that the mark was not there."""
 
     base: str
     query: str | None

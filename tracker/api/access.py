@@ -20,7 +20,7 @@ def authenticate() -> None:
 
 
 def protected(name: str, module: str) -> Blueprint:
-    """A blueprint that asks for a token and answers errors as problem details. The token stands for a login: no form token."""
+    """A blueprint that asks for a token, which stands for a form token too, and answers errors as problem details."""
     blueprint = Blueprint(name, module)
     blueprint.before_request(authenticate)
     blueprint.register_error_handler(TrackerError, of_error)

@@ -90,6 +90,4 @@ def _answer(outcome: Outcome) -> Response:
         return problem(422, "Some fields need another look", outcome.errors)
     if outcome.result == "unmatched":
         return answer(202, {"result": "unmatched", "reason": outcome.reason, "hint": outcome.hint})
-    return answer(
-        200, {"result": outcome.result, "conversion_id": outcome.conversion_id, "campaign": outcome.campaign}
-    )
+    return answer(200, {"result": outcome.result, "conversion_id": outcome.conversion_id, "campaign": outcome.campaign})

@@ -24,9 +24,7 @@ blueprint = protected("api_campaigns", __name__)
 @operation("List campaigns, newest first", query=PageQuery)
 def listed() -> Response:
     query = read_query(PageQuery)
-    found = links.campaigns(
-        db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"]
-    )
+    found = links.campaigns(db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"])
     next_cursor = str(found[-1].id) if len(found) == query["limit"] else None
     return page_answer([shapes.campaign(campaign) for campaign in found], next_cursor)
 

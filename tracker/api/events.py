@@ -44,9 +44,7 @@ def events() -> Response:
 @operation("Conversions, newest first", query=PageQuery)
 def recorded() -> Response:
     query = read_query(PageQuery)
-    found = conversions.recent(
-        db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"]
-    )
+    found = conversions.recent(db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"])
     next_cursor = str(found[-1].id) if len(found) == query["limit"] else None
     return page_answer([shapes.conversion(conversion) for conversion in found], next_cursor)
 

@@ -61,9 +61,7 @@ def create_many() -> Response:
 @operation("List links, newest first", query=PageQuery)
 def listed() -> Response:
     query = read_query(PageQuery)
-    found = links.listed(
-        db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"]
-    )
+    found = links.listed(db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"])
     return page_answer([_shown(link) for link in found], str(found[-1].id) if len(found) == query["limit"] else None)
 
 

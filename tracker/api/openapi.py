@@ -58,7 +58,9 @@ def document(app: Flask) -> dict[str, Any]:
         title="Tracker",
         version=__version__,
         openapi_version="3.1.0",
-        info={"description": "Links, campaigns and what they brought. Instants are ISO 8601, lists are paged by cursor."},
+        info={
+            "description": "Links, campaigns and what they brought. Instants are ISO 8601, lists are paged by cursor."
+        },
         servers=[{"url": PREFIX}],
         security=[{"token": []}],
         plugins=[MarshmallowPlugin()],

@@ -1,4 +1,4 @@
-"""What a request to a public endpoint is answered, and what is written down of it. Pure: no clock, no file, no database."""
+"""What a public endpoint answers, and what is written down of it. Pure: no clock, no file, no database."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from tracker import clickid, utm
 from tracker.events import AGENT_MAX, CODE_MAX, LANGUAGE_MAX, PARAMS_MAX, REFERRER_MAX, Event, Kind, Verdict
 
-GIF = bytes.fromhex(
-    "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
-)
+GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 ROBOTS = (b"x-robots-tag", b"noindex, nofollow")
 NO_STORE = (b"cache-control", b"private, no-store")
 EMPTY = (b"content-length", b"0")
@@ -206,7 +204,7 @@ def _location(target: Target, request: Request, click_id: str, moment: Moment) -
 
 
 def _merged(target: Target, query: str | None, visitor: str) -> str | None:
-    """The visitor's query brought in. Our own click id's name is never taken from a visitor: it would be another click's."""
+    """The visitor's query brought in, less whatever bears our click id's name: it would be another click's."""
     dropped = set() if target.query_mode == "visitor_wins" else set(target.own_names)
     if target.click_id_param:
         dropped.add(target.click_id_param)
@@ -217,8 +215,23 @@ def _merged(target: Target, query: str | None, visitor: str) -> str | None:
 
 
 MACROS = (
-    "clickid campaign source medium term content link variant ts country device os browser referrer_host gclid fbclid"
-).split()
+    "clickid",
+    "campaign",
+    "source",
+    "medium",
+    "term",
+    "content",
+    "link",
+    "variant",
+    "ts",
+    "country",
+    "device",
+    "os",
+    "browser",
+    "referrer_host",
+    "gclid",
+    "fbclid",
+)
 
 
 def fill(text: str, values: dict[str, str]) -> str:

@@ -1,7 +1,7 @@
 """The spool's writing end: an event has reached the kernel before its answer goes out.
 
-Each process writes a segment of its own and holds an exclusive flock on it for as long as it may still append; the kernel
-lets go of the lock when the process dies, however it dies. That is how the loader knows that a segment is complete.
+Each process writes a segment of its own and holds an exclusive flock on it for as long as it may still append; the
+kernel lets go of the lock when the process dies, however it dies. So the loader knows when a segment is complete.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Spool:
         self.lost = 0
 
     def append(self, line: bytes) -> bool:
-        """Writes one or more whole lines now. False when the disk refuses: the hit is answered, counted as lost, and told."""
+        """Writes whole lines now. False when the disk refuses: the loss is counted and told, the hit is answered."""
         with self._lock:
             try:
                 self._write(line)
@@ -77,7 +77,7 @@ class Spool:
             if self._durable:
                 os.fdatasync(self._fd)
         except OSError:
-            # Nothing half-written stays: what could not be kept whole is reported as lost, and the next line starts clean.
+            # Nothing half-written stays: what could not be kept whole is lost, and the next line starts clean.
             os.ftruncate(self._fd, self._size)
             raise
         self._size += written

@@ -47,7 +47,9 @@ class WsgiEdge:
         return edge.answer(kind, code, request, target)
 
     def _read(self, environ: Environ) -> Request:
-        purposes = (environ.get(name, "") for name in ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ"))
+        purposes = (
+            environ.get(name, "") for name in ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ")
+        )
         return Request(
             is_head=environ["REQUEST_METHOD"] == "HEAD",
             query=raw_query(environ.get("QUERY_STRING", "").encode("latin-1")),

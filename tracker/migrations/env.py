@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from alembic import context
 from sqlalchemy import Connection
 
@@ -9,7 +11,7 @@ from tracker import models
 from tracker.extensions import Base, open_engine
 
 
-def _render(kind: str, item: object, _context: object) -> str | bool:
+def _render(kind: str, item: object, _context: object) -> str | Literal[False]:
     """Revisions name the database's own types: a migration must not change when our code does."""
     return "sa.DateTime()" if kind == "type" and isinstance(item, models.Instant) else False
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from tracker import days
 from tracker.config import Settings
 from tracker.events import Event, Kind
-from tracker.jobs import Schedule
+from tracker.jobs import Installation, Schedule
 from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, apply_conversion, settle_clicks, workspace_place
 from tracker.pipeline.enrich import Visitors, referrer_host
@@ -38,10 +38,10 @@ class Loader:
         self._folder = settings.spool_dir
         self._visitors = Visitors(engine)
         self._positions: dict[str, int] = {}
-        self._schedule = Schedule(settings, engine, store)
+        self._schedule = Schedule(Installation(settings, engine, store))
 
     def run(self, stop: threading.Event) -> None:
-        """Loads until told to stop. An error is told of and tried again: meanwhile the spool grows and nothing is lost."""
+        """Loads until told to stop. After an error it tries again: meanwhile the spool grows and nothing is lost."""
         self._folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(self._folder / "loader.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -87,7 +87,7 @@ def _write_cut(folder: Path, run: Run) -> None:
 
 
 def events_of(folder: Path, run: Run) -> list[Event]:
-    """The events of a run. A line that cannot be read is set aside under its place, so that a retry does not add another."""
+    """The events of a run. What cannot be read is set aside under its place: a retry adds no second copy."""
     found = []
     for offset, line in run.lines:
         try:
@@ -112,7 +112,7 @@ def aside_count(folder: Path) -> int:
 
 
 def finish(folder: Path, segment: str, position: int) -> None:
-    """Deletes a complete, stored segment. A tail without a line feed is what a write that never finished left behind."""
+    """Deletes a complete, stored segment. A tail without a line feed is a write that never finished."""
     path = folder / segment
     with path.open("rb") as file:
         file.seek(position)

@@ -1,4 +1,4 @@
-"""Whether an event counts: the edge's word first, then what the agent tells. Each agent is judged once and remembered."""
+"""Whether an event counts: the edge's word first, then the agent's. Each agent is judged once and remembered."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ def bot_label(agent: str) -> str | None:
     if not found:
         return None
     names = (match.group() for match in (label.search(agent) for label in _labels()) if match)
-    return max(names, key=len, default=found).strip(" /(;")[:LABEL_MAX] or "bot"
+    name = max(names, key=len, default=found)
+    # The whole product name around what was found: `Slackbot-LinkExpanding`, not `Slackbot`.
+    whole = re.search(rf"[\w.-]*{re.escape(name)}[\w.-]*", agent)
+    return (whole.group() if whole else name).strip(" /(;.")[:LABEL_MAX] or "bot"
 
 
 def judge(event: Event, *, known: bool) -> Judgement:
@@ -49,7 +52,7 @@ def judge(event: Event, *, known: bool) -> Judgement:
     verdict = Verdict(event.verdict)
     if not known or verdict == Verdict.UNKNOWN_CODE:
         return Judgement(Verdict.UNKNOWN_CODE, event.code)
-    # A shop's server reports with a tool's agent, and a sale is a sale: only what a person looks at or follows is judged.
+    # A shop's server reports with a tool's agent: only what a person looks at or follows is judged by it.
     if verdict != Verdict.COUNTED or event.kind not in (Kind.IMPRESSION, Kind.CLICK):
         return Judgement(verdict)
     label = bot_label(event.agent)

@@ -1,4 +1,4 @@
-"""The campaign report: counts from the rollups, conversions from the ledger, put together once for page, API and terminal."""
+"""The campaign report: rollups and conversions put together once, for page, API and terminal."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def _series(
         counts[at][column] += n
 
     for found in store.series(campaign.id, spans, step):
-        add(found.offset, found.index, 0 if found.kind == Kind.IMPRESSION else 1, found.n)
+        add(found.offset, found.number, 0 if found.kind == Kind.IMPRESSION else 1, found.n)
     for span in spans:
         for index, n in conversions.series(session, campaign.id, span, step):
             add(span.offset, index, 2, n)

@@ -11,7 +11,7 @@ def wilson(hits: int, trials: int, z: float = Z_95) -> tuple[float, float]:
     """The score interval of a proportion, 0 <= hits <= trials, trials > 0.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), 209-212.
-    81 of 263 gives .2553 to .3662; 0 of 20 gives 0 to .1611 (R. G. Newcombe, Statistics in Medicine 17 (1998), 857-872).
+    81 of 263 gives .2553 to .3662; 0 of 20 gives 0 to .1611 (Newcombe, Statistics in Medicine 17 (1998), 857-872).
     """
     p = hits / trials
     square = z * z

@@ -45,10 +45,10 @@ class Cell(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Counted events of one kind in one step of a series. `index` counts local steps since 1970 at this `offset`."""
+    """Counted events of one kind in one step of a series. `number` counts local steps since 1970 at this `offset`."""
 
     offset: int
-    index: int
+    number: int
     kind: int
     n: int
 

@@ -1,15 +1,16 @@
-"""The event store in SQL: raw events and rollups, one transaction a batch. SQLite today, PostgreSQL by the same code."""
+"""The event store in SQL: raw events and rollups, one transaction a batch."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
     Connection,
     Engine,
+    Table,
     and_,
     delete,
     func,
@@ -34,11 +35,11 @@ TEXTS_REMEMBERED_MAX = 50_000
 IN_MAX = 500
 DAY_MS = 86_400_000
 
-events = EventRow.__table__
-texts = InternedText.__table__
-rollups = Rollup.__table__
-visitor_days = VisitorDay.__table__
-ledger = LoadedBatch.__table__
+events = cast(Table, EventRow.__table__)
+texts = cast(Table, InternedText.__table__)
+rollups = cast(Table, Rollup.__table__)
+visitor_days = cast(Table, VisitorDay.__table__)
+ledger = cast(Table, LoadedBatch.__table__)
 
 
 class SqlStore:
@@ -90,7 +91,7 @@ class SqlStore:
         return [row for key, row in distinct.items() if key not in stored]
 
     def _advance(self, connection: Connection, batch: Batch) -> None:
-        """Compare-and-set on the ledger. It comes first, so that it also takes the write lock before anything is read."""
+        """Compare-and-set on the ledger; first of all, so that the write lock is held before anything is read."""
         now = days.now()
         if batch.start == 0:
             new = insert_into(self._dialect, ledger).values(segment=batch.segment, end=batch.end, loaded_at=now)
@@ -145,7 +146,9 @@ class SqlStore:
             set_={"n": rollups.c.n + new.excluded.n, "unique_n": rollups.c.unique_n + new.excluded.unique_n},
         )
         names = ("campaign_id", "bucket", "link_id", "kind", "verdict")
-        connection.execute(upsert, [dict(zip(names, key, strict=True), n=n[key], unique_n=unique[key]) for key in sorted(n)])
+        connection.execute(
+            upsert, [dict(zip(names, key, strict=True), n=n[key], unique_n=unique[key]) for key in sorted(n)]
+        )
 
     def revise(self, at_ms: int, nonce: int, verdict: int) -> bool:
         here = and_(events.c.at_ms == at_ms, events.c.nonce == nonce)
@@ -191,13 +194,16 @@ class SqlStore:
             .group_by(rollups.c.link_id, rollups.c.kind, rollups.c.verdict)
         )
         with self._engine.connect() as connection:
-            return [Cell(link, kind, verdict, int(n), int(unique)) for link, kind, verdict, n, unique in connection.execute(query)]
+            return [
+                Cell(link, kind, verdict, int(n), int(unique))
+                for link, kind, verdict, n, unique in connection.execute(query)
+            ]
 
     def series(self, campaign_id: int, spans: Sequence[Span], step: int) -> list[Step]:
         found: list[Step] = []
         with self._engine.connect() as connection:
             for span in spans:
-                index = (rollups.c.bucket + span.offset).op("/")(literal(step, literal_execute=True)).label("step")
+                index = ((rollups.c.bucket + span.offset) // literal(step, literal_execute=True)).label("step")
                 query = (
                     select(index, rollups.c.kind, func.sum(rollups.c.n))
                     .where(
@@ -214,7 +220,9 @@ class SqlStore:
 
     def first_bucket(self, campaign_id: int) -> int | None:
         with self._engine.connect() as connection:
-            return connection.scalar(select(func.min(rollups.c.bucket)).where(rollups.c.campaign_id == campaign_id))
+            query = select(func.min(rollups.c.bucket)).where(rollups.c.campaign_id == campaign_id)
+            first: int | None = connection.scalar(query)
+            return first
 
     def recent(self, workspace_id: int, *, before: tuple[int, int] | None, limit: int) -> list[StoredEvent]:
         query = _stored().where(events.c.workspace_id == workspace_id)

@@ -13,6 +13,7 @@ BAR_SHARE = 0.62
 BAR_MAX = 34.0
 LABEL_WIDTH = 66.0
 BAND_WIDTH = 100.0
+MARK_WIDTH = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ NARROW = Size(width=350, height=230, left=36)
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One step of a series. `label` stands under the axis, `title` says everything about the step in words."""
+    """One step of a series. `label` stands under the axis (or nothing does), `title` says all about it in words."""
 
     n: int
     label: str
@@ -100,14 +101,22 @@ def bar_chart(values: Sequence[Value], before: Sequence[int], size: Size) -> Cha
         )
         for index, value in enumerate(values)
     ]
-    every = max(1, ceil(LABEL_WIDTH / slot))
     return Chart(
         size=size,
         bars=bars,
         line=_line([(middle(index), y(n)) for index, n in enumerate(before)], slot),
         y_ticks=[Tick(y(n), n) for n in scale],
-        x_ticks=[Tick(middle(i), value.label) for i, value in enumerate(values) if i % every == 0],
+        x_ticks=_apart(Tick(middle(index), value.label) for index, value in enumerate(values) if value.label),
     )
+
+
+def _apart(ticks: Iterable[Tick]) -> list[Tick]:
+    """As many labels as find room beside each other, from the left."""
+    kept: list[Tick] = []
+    for tick in ticks:
+        if not kept or tick.at - kept[-1].at >= LABEL_WIDTH:
+            kept.append(tick)
+    return kept
 
 
 def _line(points: list[tuple[float, float]], slot: float) -> str | None:
@@ -123,13 +132,14 @@ def axis(highest: int) -> list[int]:
     """Whole round numbers from 0 to at or above the highest value, at most STEPS_MAX steps."""
     highest = max(highest, 1)
     magnitude = 10 ** floor(log10(max(highest / STEPS_MAX, 1)))
-    step = next(n * magnitude for n in (1, 2, 5, 10) if n * magnitude * STEPS_MAX >= highest)
+    steps = [n * magnitude // 10 for n in (10, 20, 25, 50, 100) if n * magnitude % 10 == 0]
+    step = next(step for step in steps if step * STEPS_MAX >= highest)
     return list(range(0, step * ceil(highest / step) + 1, step))
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A rate with its interval on a bar of BAND_WIDTH units, which stands for 0 to `top`."""
+    """A rate with its interval on a bar of BAND_WIDTH units for 0 to `top`; `at` is the left edge of its mark."""
 
     start: float
     width: float
@@ -143,7 +153,7 @@ def band(rate: Rate, top: float) -> Band | None:
         return None
     low, high = rate.interval
     start, end = (min(edge / top, 1) * BAND_WIDTH for edge in (low, high))
-    at = min(rate.value / top, 1) * BAND_WIDTH
+    at = min(max(rate.value / top * BAND_WIDTH - MARK_WIDTH / 2, 0), BAND_WIDTH - MARK_WIDTH)
     return Band(round(start, 1), round(max(end - start, 0.5), 1), round(at, 1), top)
 
 

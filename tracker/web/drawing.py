@@ -22,6 +22,7 @@ NOUNS = {
 class Step:
     """One line of the table beside a chart."""
 
+    name: str
     point: Point
     before: Point | None
 
@@ -47,24 +48,33 @@ class GroupTable:
 def charts(report: CampaignReport, metric: str) -> Charts:
     earlier: list[Point | None] = list(report.previous_series or [])
     earlier += [None] * (len(report.series) - len(earlier))
-    steps = [Step(point, before) for point, before in zip(report.series, earlier, strict=False)]
-    values = [_value(step, metric) for step in steps]
+    steps = [Step(_name(point.at), point, before) for point, before in zip(report.series, earlier, strict=False)]
+    values = [_value(step, metric, report.period.length == 1) for step in steps]
     previous = [getattr(step.before, metric) for step in steps if step.before is not None]
     has_before = any(previous)
     line = previous if has_before else []
     return Charts(geometry.bar_chart(values, line, WIDE), geometry.bar_chart(values, line, NARROW), steps, has_before)
 
 
-def _value(step: Step, metric: str) -> Value:
+def _value(step: Step, metric: str, one_day: bool) -> Value:
     n = getattr(step.point, metric)
-    title = f"{_at(step.point.at)}: {formats.number(n)} {words.times(n, *NOUNS[metric])}"
+    title = f"{step.name}: {formats.number(n)} {words.times(n, *NOUNS[metric])}"
     if step.before is not None:
-        title += f"; before, {_at(step.before.at)}: {formats.number(getattr(step.before, metric))}"
-    return Value(n, formats.step(step.point.at), title)
+        title += f"; before, {_name(step.before.at)}: {formats.number(getattr(step.before, metric))}"
+    return Value(n, _label(step.point.at, one_day), title)
 
 
-def _at(at: date | datetime) -> str:
-    return f"{formats.day(at.date())}, {formats.step(at)}" if isinstance(at, datetime) else formats.day(at)
+def _name(at: date | datetime) -> str:
+    return f"{formats.day(at.date())}, {formats.hour(at)}" if isinstance(at, datetime) else formats.day(at)
+
+
+def _label(at: date | datetime, one_day: bool) -> str:
+    """Under hours of several days only the days are named, where they begin."""
+    if not isinstance(at, datetime):
+        return formats.day(at)
+    if one_day:
+        return formats.hour(at)
+    return formats.day(at.date()) if at.hour == 0 else ""
 
 
 def bands(report: CampaignReport) -> dict[str, Band | None]:

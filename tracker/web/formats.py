@@ -24,6 +24,7 @@ MISSING = "–"
 MINUS = "−"
 LANGUAGES_READ_MAX = 5
 SMALL_RATE = 0.01
+SMALL_POINTS = 0.001
 
 
 @lru_cache(maxsize=512)
@@ -97,7 +98,8 @@ def signed_percent(value: float) -> str:
 def points(difference: Difference) -> str:
     """A difference of two rates in percentage points: `+0.6 pt`."""
     value = difference.difference
-    return f"{_sign(value)}{_scaled(abs(value), _digits(value))} pt"
+    digits = 2 if abs(value) < SMALL_POINTS else 1
+    return f"{_sign(value)}{_scaled(abs(value), digits)} pt"
 
 
 def _sign(value: float) -> str:
@@ -119,11 +121,9 @@ def full_day(value: date) -> str:
     return format_date(value, "full", locale=date_locale())
 
 
-def step(value: date | datetime) -> str:
-    """A step of a series: a day, or an hour of one."""
-    if isinstance(value, datetime):
-        return value.strftime("%H:%M")
-    return day(value)
+def hour(value: datetime) -> str:
+    """The clock's time at the offset the value carries."""
+    return value.strftime("%H:%M")
 
 
 def period(value: Period) -> str:
@@ -156,6 +156,6 @@ def lag(seconds: float) -> str:
 
 
 def register(app: Flask) -> None:
-    filters = (number, percent, rate, limits, money, day, full_day, step, period, moment, iso, lag, signed_number)
+    filters = (number, percent, rate, limits, money, day, full_day, period, moment, iso, lag, signed_number)
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(words=words, this_zone=zone)

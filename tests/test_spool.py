@@ -1,0 +1,252 @@
+"""The spool and the loader: written before the answer, stored exactly once, torn tails set aside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from tracker.config import Settings
+from tracker.edge.spool import Spool
+from tracker.events import BadRecord, Event, Kind, Verdict, decode, encode
+from tracker.models import Link, LoadedBatch, Workspace
+from tracker.pipeline import segments
+from tracker.pipeline.loader import Loader
+from tracker.stores import EventStore
+
+MakeLink = Callable[..., Link]
+
+
+def hit(link: Link, number: int, agent: str = "Mozilla/5.0 Firefox/143.0") -> Event:
+    return Event(
+        kind=Kind.CLICK,
+        at_ms=1_763_700_000_000 + number,
+        nonce=number,
+        verdict=Verdict.COUNTED,
+        link_id=link.id,
+        code=link.code,
+        address="192.0.2.1",
+        agent=agent,
+        referrer="https://Mail.Example/x?secret=1",
+        language="de",
+        gpc=False,
+    )
+
+
+@pytest.fixture
+def spool(settings: Settings) -> Spool:
+    return Spool(settings.spool_dir, durable=True, segment_bytes=1 << 20)
+
+
+@pytest.fixture
+def loader(settings: Settings, engine: Engine, store: EventStore) -> Loader:
+    return Loader(settings, engine, store)
+
+
+def stored(store: EventStore, workspace: Workspace) -> list[int]:
+    return sorted(event.nonce for event in store.recent(workspace.id, before=None, limit=500))
+
+
+def test_a_record_reads_back_and_any_changed_byte_is_noticed(make_link: MakeLink) -> None:
+    line = encode(hit(make_link(), 1, agent="ünï\n\x00"))
+    assert line.count(b"\n") == 1
+    assert decode(line).agent == "ünï\n\x00"
+    for place in range(len(line)):
+        with pytest.raises(BadRecord):
+            decode(line[:place] + bytes([line[place] ^ 1]) + line[place + 1 :])
+        with pytest.raises(BadRecord):
+            decode(line[:place])
+
+
+def test_events_are_stored_once_and_a_finished_segment_goes(
+    spool: Spool, loader: Loader, store: EventStore, make_link: MakeLink, workspace: Workspace, settings: Settings
+) -> None:
+    link = make_link()
+    for number in range(20):
+        spool.append(encode(hit(link, number)))
+    assert loader.drain() == 20
+    assert loader.drain() == 0
+    spool.append(encode(hit(link, 20)))
+    assert loader.drain() == 1
+    assert stored(store, workspace) == list(range(21))
+    assert len(segments.names(settings.spool_dir)) == 1
+    spool.close()
+    loader.load_once()
+    assert segments.names(settings.spool_dir) == []
+    event = store.recent(workspace.id, before=None, limit=1)[0]
+    assert (event.referrer_host, event.agent) == ("mail.example", "Mozilla/5.0 Firefox/143.0")
+
+
+def test_a_segment_cut_at_any_byte_loses_only_the_torn_record(
+    spool: Spool, settings: Settings, engine: Engine, store: EventStore, make_link: MakeLink, workspace: Workspace
+) -> None:
+    link = make_link()
+    lines = [encode(hit(link, number)) for number in range(3)]
+    whole = b"".join(lines)
+    settings.spool_dir.mkdir()
+    for cut in range(0, len(whole), 7):
+        name = f"{cut:013d}-test.spool"
+        (settings.spool_dir / name).write_bytes(whole[:cut])
+        Loader(settings, engine, store).drain()
+        complete = whole[:cut].count(b"\n")
+        torn = cut - sum(map(len, lines[:complete]))
+        assert (settings.spool_dir / "aside" / f"{name}-{cut - torn}.torn").exists() == bool(torn)
+        assert len(stored(store, workspace)) >= complete
+    assert stored(store, workspace) == [0, 1]
+
+
+def test_a_damaged_record_is_set_aside_and_the_rest_is_stored(
+    spool: Spool, loader: Loader, store: EventStore, make_link: MakeLink, workspace: Workspace, settings: Settings
+) -> None:
+    link = make_link()
+    spool.append(encode(hit(link, 1)) + b"00000000 [garbage]\n" + encode(hit(link, 2)))
+    loader.drain()
+    assert stored(store, workspace) == [1, 2]
+    assert segments.aside_count(settings.spool_dir) == 1
+
+
+def test_a_batch_is_cut_the_same_after_a_failure(
+    spool: Spool,
+    loader: Loader,
+    store: EventStore,
+    make_link: MakeLink,
+    workspace: Workspace,
+    settings: Settings,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = make_link()
+    spool.append(encode(hit(link, 1)))
+    segment = segments.names(settings.spool_dir)[0]
+
+    def fail(_batch: object) -> None:
+        raise OSError("the database went away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "append", fail)
+        with pytest.raises(OSError, match="went away"):
+            loader.load_once()
+    spool.append(encode(hit(link, 2)))
+    run = segments.read_run(settings.spool_dir, segment, 0, 1 << 20)
+    assert run is not None
+    assert len(run.lines) == 1
+    Loader(settings, engine, store).drain()
+    assert stored(store, workspace) == [1, 2]
+
+
+def test_a_commit_whose_answer_was_lost_is_not_repeated(
+    spool: Spool,
+    loader: Loader,
+    store: EventStore,
+    make_link: MakeLink,
+    workspace: Workspace,
+    settings: Settings,
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = make_link()
+    spool.append(encode(hit(link, 1)))
+    really_append = store.append
+
+    def append_and_fail(batch: object) -> None:
+        really_append(batch)  # type: ignore[arg-type]
+        raise OSError("the answer was lost")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "append", append_and_fail)
+        with pytest.raises(OSError, match="lost"):
+            loader.load_once()
+    assert loader.drain() == 0
+    assert Loader(settings, engine, store).drain() == 0
+    cells = store.totals(link.campaign_id, 0, 1 << 40)
+    assert [(cell.n, cell.unique_n) for cell in cells] == [(1, 1)]
+
+
+def test_a_full_disk_is_survived_counted_and_leaves_no_torn_record(
+    settings: Settings, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(settings.spool_dir, durable=False, segment_bytes=1 << 20)
+    line = encode(hit(make_link(), 1))
+    assert spool.append(line)
+    really_write = os.write
+
+    def write_half_then_fail(fd: int, content: bytes) -> int:
+        if len(content) < len(line):
+            raise OSError(28, "No space left on device")
+        return really_write(fd, content[: len(content) // 2])
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", write_half_then_fail)
+        assert not spool.append(line)
+    assert spool.lost == 1
+    assert spool.append(line)
+    segment = settings.spool_dir / segments.names(settings.spool_dir)[0]
+    assert segment.read_bytes() == line * 2
+
+
+def test_one_turn_of_the_event_loop_is_one_write(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(settings.spool_dir, durable=False, segment_bytes=1 << 20)
+    written: list[bytes] = []
+    really_write = os.write
+
+    def write(fd: int, content: bytes) -> int:
+        written.append(content)
+        return really_write(fd, content)
+
+    async def requests() -> None:
+        async def one(number: int) -> None:
+            await spool.append_soon(b"%d\n" % number)
+
+        await asyncio.gather(*(one(number) for number in range(5)))
+
+    monkeypatch.setattr("tracker.edge.spool.os.write", write)
+    asyncio.run(requests())
+    assert written == [b"0\n1\n2\n3\n4\n"]
+
+
+def test_a_segment_is_complete_once_its_writer_was_killed(settings: Settings, tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from tracker.edge.spool import Spool; "
+        "s = Spool(Path(sys.argv[1]), durable=False, segment_bytes=99); "
+        "s.append(b'x'); print('ready', flush=True); time.sleep(60)"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", script, str(settings.spool_dir)], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    try:
+        assert writer.stdout.readline() == b"ready\n"
+        (name,) = segments.names(settings.spool_dir)
+        assert not segments.is_complete(settings.spool_dir / name)
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+    assert segments.is_complete(settings.spool_dir / name)
+
+
+def test_the_lag_is_the_age_of_the_oldest_event_not_stored(
+    spool: Spool, loader: Loader, store: EventStore, make_link: MakeLink, settings: Settings, engine: Engine
+) -> None:
+    link = make_link()
+    now = 1_763_700_000_000 + 5000
+    assert segments.lag_s(settings.spool_dir, store.position, now) == 0
+    spool.append(encode(hit(link, 1000)) + encode(hit(link, 2000)))
+    assert segments.lag_s(settings.spool_dir, store.position, now) == 4
+    loader.drain()
+    assert segments.lag_s(settings.spool_dir, store.position, now) == 0
+    with Session(engine) as session:
+        assert session.scalars(select(LoadedBatch.end)).one() > 0
+
+
+def test_segments_rotate_by_size(settings: Settings) -> None:
+    spool = Spool(settings.spool_dir, durable=False, segment_bytes=10)
+    for _ in range(4):
+        spool.append(b"12345\n")
+    assert len(segments.names(settings.spool_dir)) == 2
