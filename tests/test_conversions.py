@@ -12,9 +12,9 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from tests.conftest import Api
-from tracker import clickid, conversions, days
+from tracker import claims, clickid, conversions, days
+from tracker.claims import Sighting
 from tracker.config import Settings
-from tracker.conversions import Sighting
 from tracker.events import Kind, Verdict
 from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
 from tracker.stores import EventStore
@@ -119,11 +119,11 @@ def test_without_an_order_the_click_id_is_the_key_and_goals_are_apart(
 
 
 @pytest.mark.parametrize(
-    ("name", "alias"), [(name, alias) for name, aliases in conversions.ALIASES.items() for alias in aliases]
+    ("name", "alias"), [(name, alias) for name, aliases in claims.ALIASES.items() for alias in aliases]
 )
 def test_aliases_are_accepted(name: str, alias: str) -> None:
-    assert conversions.read_params(f"{alias}=x%20y") == {name: "x y"}
-    assert conversions.read_params(f"{alias}=x&{name}=y")[name] == "y"
+    assert claims.read_params(f"{alias}=x%20y") == {name: "x y"}
+    assert claims.read_params(f"{alias}=x&{name}=y")[name] == "y"
 
 
 @pytest.mark.parametrize(

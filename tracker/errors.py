@@ -32,6 +32,13 @@ class Invalid(TrackerError):
         self.errors = dict(errors)
 
 
+class Malformed(Invalid):
+    """The message cannot be read at all: no JSON, no form, too long."""
+
+    status = 400
+    title = "The message cannot be read"
+
+
 class Taken(Invalid):
     """A name that must be unique exists already."""
 

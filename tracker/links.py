@@ -347,4 +347,4 @@ def campaigns(session: Session, workspace: Workspace, *, before_id: int | None, 
 def codes_of(session: Session, ids: Iterable[int]) -> dict[int, str]:
     """Codes by link id, for a page of events."""
     query = select(Link.id, Link.code).where(Link.id.in_(set(ids)))
-    return dict(session.execute(query).tuples())
+    return {row.id: row.code for row in session.execute(query)}

@@ -7,9 +7,10 @@ from flask import Blueprint, Response, current_app, request
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from tracker import conversions
+from tracker import claims, conversions
 from tracker.api.problems import answer, problem, refused
-from tracker.conversions import Outcome, Sighting
+from tracker.claims import Sighting
+from tracker.conversions import Outcome
 from tracker.edge.core import Edge
 from tracker.errors import Invalid
 from tracker.events import AGENT_MAX, CODE_MAX, Event, Kind, Verdict, encode
@@ -49,8 +50,8 @@ def report(key: str) -> Response:
         applied=True,
     )
     try:
-        params = conversions.read_params(
-            request.query_string.decode("latin-1"), request.get_data(), request.headers.get("Content-Type", "")
+        params = claims.read_params(
+            request.query_string.decode("utf-8", "replace"), request.get_data(), request.headers.get("Content-Type", "")
         )
     except Invalid as error:
         return refused(error)

@@ -7,7 +7,7 @@ from typing import Any
 from flask import request
 from marshmallow import Schema, ValidationError, fields, validate
 
-from tracker.errors import Invalid
+from tracker.errors import Invalid, Malformed
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES
 
 PAGE_DEFAULT = 50
@@ -94,13 +94,6 @@ def load(schema: type[Schema], content: Any) -> dict[str, Any]:
         messages = _flat(error.messages)
         raise Invalid({"body" if field == "_schema" else field: text for field, text in messages.items()}) from None
     return loaded
-
-
-class Malformed(Invalid):
-    """The body is not JSON."""
-
-    status = 400
-    title = "The message cannot be read"
 
 
 def read_body(schema: type[Schema]) -> dict[str, Any]:

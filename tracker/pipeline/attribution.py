@@ -9,9 +9,9 @@ import orjson
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from tracker import conversions, days
+from tracker import claims, conversions, days
 from tracker.config import Secrets
-from tracker.conversions import Malformed, Sighting
+from tracker.errors import Malformed
 from tracker.events import Event, Kind, Verdict
 from tracker.models import Conversion, Link, Workspace
 from tracker.stores import EventStore
@@ -69,10 +69,10 @@ def apply_conversion(session: Session, event: Event, secrets: Secrets) -> Place 
         return Place(workspace.id)
     callback = event.kind == Kind.CALLBACK
     try:
-        params = orjson.loads(event.params) if callback else conversions.read_params(event.params)
+        params = orjson.loads(event.params) if callback else claims.read_params(event.params)
     except Malformed:
-        params = {"query": event.params[: conversions.TEXT_MAX]}
-    sighting = Sighting(event.at_ms, event.nonce, "callback" if callback else "pixel")
+        params = {"query": event.params[: claims.TEXT_MAX]}
+    sighting = claims.Sighting(event.at_ms, event.nonce, "callback" if callback else "pixel")
     outcome = conversions.record(session, workspace, params, sighting, secrets.click_keys, secrets.customer_key)
     if outcome.conversion_id is None:
         return Place(workspace.id)

@@ -16,22 +16,28 @@ from tracker.models import Link
 from tracker.web import words
 
 PLAIN = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
-CLICK_ID_CHOICES = [
-    ("default", "Add it under the usual name"),
-    ("named", "Add it under another name"),
-    ("off", "Do not add it"),
-]
+CLICK_ID_CHOICES = {
+    "default": "Add it under the usual name",
+    "named": "Add it under another name",
+    "off": "Do not add it",
+}
 # Fields that lie in the folded part of the form: an error in one of them opens it.
 FOLDED = frozenset(
     {"code", "id", "title", "tags", "expires_at", "fallback_url"}
     | {"query_mode", "redirect_code", "click_id", "click_id_param", "referrer_policy"}
 )
-ZONES = [(name, name) for name in sorted(available_timezones() - {"localtime"})]
+ZONES = sorted(available_timezones() - {"localtime"})
 LOCAL_TIME = "%Y-%m-%dT%H:%M"
 
 
 def text(label: str, **attributes: str) -> StringField:
     return StringField(label, render_kw=PLAIN | attributes)
+
+
+def select(label: str, options: dict[str, str]) -> SelectField:
+    """A choice of values, each with its label."""
+    choices: Any = options  # the stubs know only the spellings that WTForms has deprecated
+    return SelectField(label, choices=choices)
 
 
 class LinkForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no types
@@ -49,13 +55,11 @@ class LinkForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no types
     tags = text("Tags")
     expires_at = StringField("Expires", render_kw={"type": "datetime-local"})
     fallback_url = text("Where to once it has expired", inputmode="url")
-    query_mode = SelectField(
-        "The visitor's parameters", choices=[(mode, words.QUERY_MODES[mode]) for mode in QUERY_MODES]
-    )
-    redirect_code = SelectField("Redirect", choices=[(str(n), words.REDIRECT_CODES[n]) for n in REDIRECT_CODES])
-    click_id = SelectField("Click id", choices=CLICK_ID_CHOICES)
+    query_mode = select("The visitor's parameters", {mode: words.QUERY_MODES[mode] for mode in QUERY_MODES})
+    redirect_code = select("Redirect", {str(n): words.REDIRECT_CODES[n] for n in REDIRECT_CODES})
+    click_id = select("Click id", CLICK_ID_CHOICES)
     click_id_param = text("Name of the click id")
-    referrer_policy = SelectField("Referrer policy", choices=[(name, name) for name in REFERRER_POLICIES])
+    referrer_policy = select("Referrer policy", dict(zip(REFERRER_POLICIES, REFERRER_POLICIES, strict=True)))
 
     def draft(self, zone: ZoneInfo) -> LinkDraft:
         """What was typed, as a draft. Raises Invalid for an instant that cannot be read."""
@@ -122,7 +126,7 @@ class SignInForm(FlaskForm):  # type: ignore[misc]
 
 class WorkspaceForm(FlaskForm):  # type: ignore[misc]
     workspace = StringField("Workspace", render_kw={"autocomplete": "organization"})
-    timezone = SelectField("Time zone", choices=ZONES)
+    timezone = select("Time zone", dict(zip(ZONES, ZONES, strict=True)))
     currency = StringField("Currency", render_kw={"list": "currencies", "maxlength": "3", "autocomplete": "off"})
 
     def values(self) -> tuple[str, str, str]:

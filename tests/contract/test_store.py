@@ -1,0 +1,151 @@
+"""What every event store does: the same tests for each."""
+
+from __future__ import annotations
+
+from datetime import date
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tracker import days
+from tracker.events import Kind, Verdict
+from tracker.stores import Batch, Cell, EventStore, StaleBatch, StoredEvent
+
+HOUR_MS = 3_600_000
+NOON_MS = 1_774_000_800_000 // days.BUCKET_MS * days.BUCKET_MS
+
+
+def event(nonce: int, **changes: object) -> StoredEvent:
+    made = StoredEvent(
+        at_ms=NOON_MS,
+        nonce=nonce,
+        kind=Kind.CLICK,
+        verdict=Verdict.COUNTED,
+        workspace_id=1,
+        campaign_id=1,
+        link_id=1,
+        visitor=7,
+        agent="Firefox",
+        referrer_host=None,
+        detail=None,
+    )
+    return made._replace(**changes)  # type: ignore[arg-type]
+
+
+def append(store: EventStore, *events: StoredEvent, segment: str = "a", start: int = 0) -> None:
+    store.append(Batch(segment, start, start + len(events), events))
+
+
+def cells(store: EventStore, campaign_id: int = 1) -> set[Cell]:
+    return {cell for cell in store.totals(campaign_id, 0, 1 << 40) if cell.n}
+
+
+def test_a_batch_is_stored_once_with_its_place_in_the_ledger(store: EventStore) -> None:
+    append(store, event(1), event(2))
+    assert store.position("a") == 2
+    with pytest.raises(StaleBatch):
+        append(store, event(1), event(2))
+    append(store, event(3), start=2)
+    with pytest.raises(StaleBatch):
+        append(store, event(3), start=2)
+    assert store.position("a") == 3
+    assert store.position("b") == 0
+    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.COUNTED, 3, 1)}
+    assert [found.nonce for found in store.recent(1, before=None, limit=9)] == [3, 2, 1]
+
+
+def test_an_empty_batch_moves_the_ledger(store: EventStore) -> None:
+    store.append(Batch("a", 0, 10, ()))
+    assert store.position("a") == 10
+
+
+def test_an_event_that_is_stored_already_does_not_hold_up_the_others(store: EventStore) -> None:
+    append(store, event(1))
+    append(store, event(1), event(2), event(2), segment="b")
+    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.COUNTED, 2, 1)}
+
+
+def test_events_come_back_as_they_went_in(store: EventStore) -> None:
+    rich = event(5, agent="Ünï", referrer_host="mail.example", detail="why", verdict=Verdict.BOT, visitor=2**63 - 1)
+    bare = event(4, agent=None, visitor=None, campaign_id=None, link_id=None)
+    append(store, rich, bare)
+    assert store.recent(1, before=None, limit=9) == [rich, bare]
+    assert store.recent(1, before=(rich.at_ms, rich.nonce), limit=9) == [bare]
+    assert store.recent(2, before=None, limit=9) == []
+    assert store.find_click(NOON_MS, 5) == rich
+    assert store.find_click(NOON_MS, 6) is None
+
+
+def test_totals_tell_links_kinds_and_verdicts_apart(store: EventStore) -> None:
+    append(
+        store,
+        event(1),
+        event(2, link_id=2, visitor=8),
+        event(3, kind=Kind.IMPRESSION),
+        event(4, verdict=Verdict.BOT),
+        event(5, campaign_id=2),
+        event(6, at_ms=NOON_MS + days.BUCKET_MS),
+    )
+    start = NOON_MS // days.BUCKET_MS
+    assert set(store.totals(1, start, start + 1)) == {
+        Cell(1, Kind.CLICK, Verdict.COUNTED, 1, 1),
+        Cell(2, Kind.CLICK, Verdict.COUNTED, 1, 1),
+        Cell(1, Kind.IMPRESSION, Verdict.COUNTED, 1, 0),
+        Cell(1, Kind.CLICK, Verdict.BOT, 1, 0),
+    }
+    assert store.first_bucket(1) == start
+    assert store.first_bucket(3) is None
+
+
+def test_a_visitor_is_unique_once_a_day_and_campaign(store: EventStore) -> None:
+    append(store, event(1), event(2), event(3, visitor=None), event(4, verdict=Verdict.BOT, visitor=9))
+    append(store, event(5), event(6, visitor=8), event(7, at_ms=NOON_MS + 24 * HOUR_MS), segment="b")
+    assert sum(cell.unique_n for cell in cells(store)) == 3
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kathmandu", "America/New_York"])
+def test_a_series_counts_local_days_across_a_change_of_the_clock(store: EventStore, zone: str) -> None:
+    local = ZoneInfo(zone)
+    first, last = date(2026, 3, 5), date(2026, 4, 2)
+    instants = []
+    for day in days.dates(first, last):
+        start, end = (days.to_ms(days.start_of(day + (date.resolution * n), local)) for n in (0, 1))
+        instants += [start, end - 1]
+    append(store, *(event(number, at_ms=at_ms) for number, at_ms in enumerate(instants)))
+    spans = list(days.spans(*days.bucket_range(first, last, local), local))
+    counted: dict[date, int] = {}
+    for step in store.series(1, spans, 96):
+        day = days.local_day(step.number)
+        counted[day] = counted.get(day, 0) + step.n
+    assert counted == dict.fromkeys(days.dates(first, last), 2)
+
+
+def test_a_revised_verdict_moves_between_the_rollups(store: EventStore) -> None:
+    append(store, event(1, verdict=Verdict.BOT, detail="curl"))
+    assert store.revise(NOON_MS, 1, Verdict.COUNTED)
+    assert not store.revise(NOON_MS, 1, Verdict.COUNTED)
+    assert not store.revise(NOON_MS, 99, Verdict.COUNTED)
+    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.COUNTED, 1, 1)}
+    assert store.revise(NOON_MS, 1, Verdict.SCANNER)
+    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.SCANNER, 1, 0)}
+
+
+def test_pruning_takes_raw_events_and_leaves_rollups(store: EventStore) -> None:
+    append(store, event(1), event(2, at_ms=NOON_MS + HOUR_MS))
+    assert store.prune(days.from_ms(NOON_MS + 1)) == 1
+    assert [found.nonce for found in store.recent(1, before=None, limit=9)] == [2]
+    assert sum(cell.n for cell in cells(store)) == 2
+
+
+def test_orphans_are_counted_by_code(store: EventStore) -> None:
+    lost = {"verdict": Verdict.UNKNOWN_CODE, "campaign_id": None, "link_id": None}
+    append(store, event(1, detail="b", **lost), event(2, detail="a", **lost), event(3, detail="b", **lost), event(4))
+    assert store.orphans(1, 9) == [("b", 2), ("a", 1)]
+    assert store.orphans(1, 1) == [("b", 2)]
+
+
+def test_forgotten_visitors_can_be_new_again(store: EventStore) -> None:
+    append(store, event(1))
+    store.forget_visitors(NOON_MS // 86_400_000 + 1)
+    append(store, event(2), segment="b")
+    assert sum(cell.unique_n for cell in cells(store)) == 2

@@ -1,0 +1,164 @@
+"""The report against counted truth, on local days, over links and placements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy.orm import Session
+
+from tracker import claims, clickid, conversions, days, links
+from tracker.config import Settings
+from tracker.events import Kind, Verdict
+from tracker.models import Link, Workspace
+from tracker.reports import campaign as reports
+from tracker.reports.campaign import Period
+from tracker.reports.metrics import DEFINITIONS, Totals
+from tracker.stores import Batch, EventStore, StoredEvent
+
+MakeLink = Callable[..., Link]
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def happen(store: EventStore) -> Callable[..., None]:
+    """Stores `n` events of a link at an instant."""
+    batches = iter(range(10**6))
+    nonces = iter(range(10**9))
+
+    def happen(link: Link, kind: Kind, at: datetime, n: int = 1, verdict: Verdict = Verdict.COUNTED) -> None:
+        rows = [
+            StoredEvent(
+                at_ms=days.to_ms(at),
+                nonce=(nonce := next(nonces)),
+                kind=kind,
+                verdict=verdict,
+                workspace_id=link.workspace_id,
+                campaign_id=link.campaign_id,
+                link_id=link.id,
+                visitor=nonce,
+                agent=None,
+                referrer_host=None,
+                detail=None,
+            )
+            for _ in range(n)
+        ]
+        store.append(Batch(f"s{next(batches)}", 0, 1, rows))
+
+    return happen
+
+
+@pytest.fixture
+def convert(session: Session, workspace: Workspace, settings: Settings) -> Callable[..., None]:
+    """Records a sale of a click at an instant."""
+    numbers = iter(range(1, 10**6))
+
+    def convert(link: Link, at: datetime, **params: str) -> None:
+        number = next(numbers)
+        cid = clickid.make(settings.secrets.click_key, link.id, days.to_ms(at), number)
+        sighting = claims.Sighting(days.to_ms(at) + 1000, number, "callback")
+        sale = {"cid": cid, "order": str(number)} | params
+        secrets = settings.secrets
+        conversions.record(session, workspace, sale, sighting, secrets.click_keys, secrets.customer_key)
+
+    return convert
+
+
+def test_metrics_are_those_that_are_defined() -> None:
+    assert set(Totals.__slots__) == set(DEFINITIONS)
+
+
+def test_ctr_leaves_out_links_without_impressions_and_the_rest_counts_all(
+    session: Session,
+    store: EventStore,
+    workspace: Workspace,
+    make_link: MakeLink,
+    happen: Callable[..., None],
+    convert: Callable[..., None],
+) -> None:
+    mail, advert = make_link(content="mail"), make_link(content=None, source="google", medium="cpc")
+    at = datetime(2026, 11, 20, 9, tzinfo=UTC)
+    happen(mail, Kind.IMPRESSION, at, 100)
+    happen(mail, Kind.CLICK, at, 10)
+    happen(advert, Kind.CLICK, at, 30)
+    happen(advert, Kind.CLICK, at, 5, Verdict.BOT)
+    happen(mail, Kind.IMPRESSION, at, 2, Verdict.PREFETCH)
+    convert(advert, at, value="10", currency="EUR")
+    convert(advert, at, value="500", currency="JPY")
+    convert(advert, at, value="7", status="rejected")
+    period = Period(date(2026, 11, 20), date(2026, 11, 20))
+    built = reports.build(
+        session, store, workspace, mail.campaign, period, now=NOW, compare=True, group_by=["content", "source"]
+    )
+    found = built.totals
+    assert (found.impressions, found.clicks, found.conversions) == (100, 40, 2)
+    assert (found.ctr.hits, found.ctr.trials, found.ctr.value) == (10, 100, 0.1)
+    assert found.conversion_rate.value == 2 / 40
+    assert [(money.currency, money.amount) for money in found.revenue] == [("EUR", "10.00"), ("JPY", "500")]
+    assert found.filtered == {"bot": 5, "prefetch": 2}
+    by_content = {group.key: group.totals for group in built.groups["content"]}
+    assert by_content[None].ctr.value is None
+    assert by_content["mail"].conversion_rate.value == 0
+    assert {group.key: group.totals.clicks for group in built.groups["source"]} == {"google": 30, "newsletter": 10}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/New_York"])
+def test_days_are_those_of_the_workspace(
+    session: Session,
+    store: EventStore,
+    workspace: Workspace,
+    make_link: MakeLink,
+    happen: Callable[..., None],
+    convert: Callable[..., None],
+    zone: str,
+) -> None:
+    workspace.timezone = zone
+    session.commit()
+    link, day = make_link(), date(2026, 10, 25)
+    start = days.start_of(day, ZoneInfo(zone))
+    end = days.start_of(day + timedelta(days=1), ZoneInfo(zone))
+    for at in (start - timedelta(milliseconds=1), start, end - timedelta(milliseconds=1), end):
+        happen(link, Kind.CLICK, at)
+        convert(link, at)
+    period = Period(day - timedelta(days=1), day + timedelta(days=1))
+    built = reports.build(session, store, workspace, link.campaign, period, now=NOW)
+    assert [(point.clicks, point.conversions) for point in built.series] == [(1, 1), (2, 2), (1, 1)]
+    hours = reports.build(session, store, workspace, link.campaign, Period(day, day), now=NOW, interval="hour").series
+    assert len(hours) == (end - start) / timedelta(hours=1)
+    assert len({point.at.isoformat() for point in hours}) == len(hours)
+    assert (hours[0].clicks, hours[-1].clicks, sum(point.conversions for point in hours)) == (1, 1, 2)
+    weeks = reports.build(session, store, workspace, link.campaign, period, now=NOW, interval="week").series
+    assert [(point.at, point.clicks) for point in weeks] == [(date(2026, 10, 24), 3), (date(2026, 10, 26), 1)]
+
+
+def test_a_link_that_moved_is_still_reported_where_it_was(
+    session: Session, store: EventStore, workspace: Workspace, make_link: MakeLink, happen: Callable[..., None]
+) -> None:
+    link = make_link()
+    first = link.campaign
+    happen(link, Kind.CLICK, NOW, 3)
+    links.edit(session, workspace, link, {"campaign": "other"}, links.OwnDomain(()))
+    period = Period(NOW.date(), NOW.date())
+    for campaign, clicks in ((first, 3), (link.campaign, 0)):
+        built = reports.build(session, store, workspace, campaign, period, now=NOW, group_by=["link"])
+        assert (built.totals.clicks, [group.totals.clicks for group in built.groups["link"]]) == (clicks, [clicks])
+
+
+def test_periods_default_to_whole_days_and_run_to_today_when_only_begun(workspace: Workspace) -> None:
+    assert reports.default_period(workspace, NOW) == Period(date(2026, 11, 7), date(2026, 11, 20))
+    assert reports.default_period(workspace, NOW).before == Period(date(2026, 10, 24), date(2026, 11, 6))
+    assert reports.read_period(workspace, "2026-11-19", None, NOW) == Period(date(2026, 11, 19), date(2026, 11, 21))
+    assert reports.read_period(workspace, None, "2026-11-14", NOW) == Period(date(2026, 11, 1), date(2026, 11, 14))
+
+
+def test_a_campaign_that_began_today_is_told_apart(
+    store: EventStore, workspace: Workspace, make_link: MakeLink, happen: Callable[..., None]
+) -> None:
+    link = make_link()
+    assert reports.began_today(store, link.campaign, workspace, NOW)
+    happen(link, Kind.CLICK, NOW)
+    assert reports.began_today(store, link.campaign, workspace, NOW)
+    happen(link, Kind.CLICK, NOW - timedelta(days=1))
+    assert not reports.began_today(store, link.campaign, workspace, NOW)
