@@ -71,7 +71,9 @@ def _ascii_url(url: str) -> str:
 class LinkCache:
     """Code to Target or Orphan. `get` never waits; `load` and `poll` ask the database and belong off the event loop."""
 
-    def __init__(self, engine: Engine, click_id_param: str, *, entries_max: int = ENTRIES_MAX, poll_s: float = POLL_S):
+    def __init__(
+        self, engine: Engine, click_id_param: str, *, entries_max: int = ENTRIES_MAX, poll_s: float = POLL_S
+    ) -> None:
         self._engine = engine
         self._click_id_param = click_id_param
         self._entries_max = entries_max
