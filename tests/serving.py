@@ -87,8 +87,9 @@ class Server:
     def _read_log(self) -> str:
         return Path(self._log.name).read_text()
 
-    def run(self, *arguments: str) -> str:
-        found = subprocess.run([self.COMMAND, *arguments], env=self._environ, capture_output=True, text=True, timeout=60)
+    def run(self, *arguments: str, typed: str = "") -> str:
+        command = [self.COMMAND, *arguments]
+        found = subprocess.run(command, env=self._environ, capture_output=True, text=True, input=typed, timeout=100)
         assert found.returncode == 0, found.stderr
         return found.stdout
 

@@ -58,7 +58,7 @@ def test_secrets_are_made_once_and_for_the_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert Secrets.load(tmp_path / "other") != first
     path.write_text("{}")
-    with pytest.raises(SettingError, match="secrets.json"):
+    with pytest.raises(SettingError, match=r"secrets\.json"):
         Secrets.load(tmp_path / "new")
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from babel import localedata
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
@@ -15,6 +16,9 @@ from sqlalchemy.orm import Session
 from tests.conftest import BROWSER, OWNER, PASSWORD
 from tracker import accounts, days
 from tracker.models import Link, Workspace
+from tracker.money import Money
+from tracker.reports.campaign import Period
+from tracker.web import formats
 from tracker.web.periods import BARS_MAX
 
 LINK = {
@@ -576,3 +580,12 @@ def test_an_empty_workspace_says_what_to_do(owner: FlaskClient) -> None:
     assert "tracker demo" in page
     assert "Follow one of your short links" in owner.get("/app/events").text
     assert "No conversion has been reported yet" in owner.get("/app/conversions").text
+
+
+def test_numbers_and_dates_can_be_written_in_every_language(app: Flask) -> None:
+    for tag in localedata.locale_identifiers():
+        with app.test_request_context(headers={"Accept-Language": tag.replace("_", "-")}):
+            assert formats.percent(0.04).endswith(" %")
+            assert formats.number(12_000)
+            assert "2020" in formats.period(Period(date(2020, 2, 3), date(2020, 3, 4)))
+            assert formats.money(Money(-123_450, "KWD"))

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
+from tests.conftest import BROWSER
+from tests.serving import Server
 from tracker import accounts
 from tracker.config import Settings
 from tracker.extensions import open_engine
-from tests.conftest import BROWSER
-from tests.serving import Server
 
 SPRING = {"destination": "https://shop.example/", "campaign": "spring", "source": "news", "medium": "email"}
 

@@ -1,0 +1,139 @@
+"""Every page on a phone and on a desk, light and dark: none overflows, is heavy, or loads from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
+
+from tests.browser.conftest import OWNER, PASSWORD, PERSON, picture_folder, sign_in
+from tests.serving import Server
+
+WEIGHT_MAX_BYTES = 100_000
+PAGES = {
+    "overview": "/app/",
+    "campaigns": "/app/campaigns",
+    "campaign": "/app/campaigns/spring-sale",
+    "links": "/app/links",
+    "builder": "/app/links/new",
+    "link": "/app/links/look",
+    "edit": "/app/links/look/edit",
+    "conversions": "/app/conversions",
+    "events": "/app/events",
+    "install": "/app/install",
+    "settings": "/app/settings",
+}
+LOOKS = [(width, scheme) for width in (390, 1440) for scheme in ("light", "dark")]
+
+
+@pytest.fixture(scope="module")
+def lived_in(server: Server) -> Server:
+    """A server with a month of traffic and a link of a known code."""
+    server.run("demo")
+    server.run("user", "create", OWNER, "--password-stdin", typed=PASSWORD + "\n")
+    look = {"destination": "https://shop.example/a?b=c#d", "campaign": "look", "source": "s", "medium": "m"}
+    server.api("POST", "/links", look | {"code": "look"})
+    return server
+
+
+@pytest.fixture(scope="module")
+def state(browser: Browser, lived_in: Server) -> str:
+    """The owner's session, to be given to each browser window."""
+    context = browser.new_context(user_agent=PERSON)
+    sign_in(context.new_page(), lived_in)
+    path = lived_in.data_dir.parent / "state.json"
+    context.storage_state(path=path)
+    context.close()
+    return str(path)
+
+
+@pytest.fixture(params=LOOKS, ids=lambda look: f"{look[0]}-{look[1]}")
+def look(request: pytest.FixtureRequest, browser: Browser, state: str) -> Iterator[tuple[BrowserContext, str]]:
+    width, scheme = request.param
+    height = 844 if width < 800 else 900
+    context = browser.new_context(
+        user_agent=PERSON, viewport={"width": width, "height": height}, color_scheme=scheme, storage_state=state
+    )
+    yield context, f"{'phone' if width < 800 else 'desk'}-{scheme}"
+    context.close()
+
+
+def test_every_page_fits_its_window_and_loads_only_from_here(
+    look: tuple[BrowserContext, str], lived_in: Server
+) -> None:
+    context, name = look
+    for title, path in PAGES.items():
+        page = context.new_page()
+        trouble: list[str] = []
+        answers: list[Response] = []
+        page.on("pageerror", lambda error, into=trouble: into.append(str(error)))
+        page.on("console", lambda said, into=trouble: into.append(said.text) if said.type == "error" else None)
+        page.on("response", lambda answer, into=answers: into.append(answer))
+        page.goto(f"{lived_in.url}{path}")
+        page.wait_for_load_state("networkidle") if path == "/app/links/new" else None
+        assert trouble == [], path
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} overflows"
+        assert all(answer.url.startswith(lived_in.url) for answer in answers)
+        assert sum(len(answer.body()) for answer in answers) < WEIGHT_MAX_BYTES, path
+        page.screenshot(path=picture_folder() / f"{title}-{name}.png", full_page=True)
+        page.close()
+
+
+def test_the_page_shows_what_the_api_says(browser: Browser, state: str, lived_in: Server) -> None:
+    context = browser.new_context(user_agent=PERSON, storage_state=state)
+    page = context.new_page()
+    page.goto(f"{lived_in.url}/app/campaigns/spring-sale")
+    totals = lived_in.api("GET", "/campaigns/spring-sale/stats")["totals"]
+    for metric in ("impressions", "clicks", "unique_clicks", "conversions"):
+        expect(page.locator(f'[data-metric="{metric}"]')).to_have_text(f"{totals[metric]:,}")
+    for metric in ("ctr", "conversion_rate"):
+        expect(page.locator(f'[data-metric="{metric}"]')).to_have_text(f"{totals[metric]['value'] * 100:.1f} %")
+    context.close()
+
+
+def test_a_click_shows_on_an_open_page(browser: Browser, state: str, lived_in: Server) -> None:
+    context = browser.new_context(user_agent=PERSON, storage_state=state)
+    page = context.new_page()
+    page.goto(f"{lived_in.url}/app/campaigns/look")
+    clicks = page.locator('[data-metric="clicks"]')
+    expect(clicks).to_have_text("0")
+    lived_in.request("GET", "/look", {"User-Agent": PERSON})
+    expect(clicks).to_have_text("1")
+    lived_in.request("GET", "/look", {"User-Agent": PERSON})
+    # The promise is two seconds from the click to a page that is opened then; no page may need longer.
+    page.wait_for_timeout(2000)
+    page.reload()
+    assert clicks.inner_text() == "2"
+    context.close()
+
+
+def test_a_refused_link_keeps_what_was_typed_and_names_the_field(page: Page, lived_in: Server) -> None:
+    sign_in(page, lived_in)
+    page.goto(f"{lived_in.url}/app/links/new")
+    page.get_by_label("Destination").fill("ftp://nowhere")
+    page.get_by_label("Campaign", exact=True).fill("kept")
+    page.get_by_label("Source").fill("kept too")
+    page.get_by_role("button", name="Create link", exact=True).click()
+    expect(page.get_by_label("Destination")).to_have_value("ftp://nowhere")
+    expect(page.get_by_label("Source")).to_have_value("kept too")
+    for label in ("Destination", "Medium"):
+        field = page.get_by_label(label)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        described = (field.get_attribute("aria-describedby") or "").split()
+        told = " ".join(page.locator(f"#{each}").inner_text() for each in described)
+        assert ("http" if label == "Destination" else "needed") in told
+
+
+def test_the_builder_works_without_scripts(browser: Browser, state: str, lived_in: Server) -> None:
+    context = browser.new_context(user_agent=PERSON, storage_state=state, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{lived_in.url}/app/links/new")
+    for label, text in {"Destination": "https://shop.example/", "Source": "s", "Medium": "m"}.items():
+        page.get_by_label(label).fill(text)
+    page.get_by_label("Campaign", exact=True).fill("plain")
+    page.get_by_role("button", name="Create link", exact=True).click()
+    expect(page.locator("#tagged-url")).to_contain_text(
+        "https://shop.example/?utm_source=s&utm_medium=m&utm_campaign=plain"
+    )
+    context.close()
