@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from rich.console import Console
@@ -25,6 +25,9 @@ from tracker.stores import open_store
 
 DAYS = 30
 PEOPLE = 20_000
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+LONGEST_VISIT_MS = 100_000
 BROWSERS = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
     "Version/18.5 Mobile/15E148 Safari/604.1",
@@ -93,10 +96,8 @@ def fill(
             progress.advance(writing)
         spool.close()
         loading = progress.add_task("Loading", total=written)
-        store = open_store(engine)
-        loader = Loader(settings, engine, store)
-        while loaded := loader.load_once():
-            progress.advance(loading, loaded)
+        Loader(settings, engine, open_store(engine)).drain(lambda loaded: progress.advance(loading, loaded))
+        progress.update(loading, completed=written)
     return Result(sorted({link.campaign.slug for link in made.values()}), written)
 
 
@@ -152,12 +153,12 @@ class _Story:
     def _instant(self) -> int:
         """Some instant of the month, busier by day and towards the end, never after now."""
         chance = self._chance
-        day = int(DAYS * chance.betavariate(1.3, 1.0))
+        days_ago = int(DAYS * chance.betavariate(1.0, 1.3))
         hour = min(23.99, max(0.0, chance.gauss(14, 4)))
-        ago = timedelta(days=DAYS - day, hours=-hour) + timedelta(hours=24)
-        return min(
-            self._now_ms - 100_000 - chance.randint(0, 3_600_000), self._now_ms - int(ago.total_seconds() * 1000)
-        )
+        midnight_ms = self._now_ms // DAY_MS * DAY_MS
+        at_ms = midnight_ms - days_ago * DAY_MS + int(hour * HOUR_MS)
+        latest_ms = self._now_ms - LONGEST_VISIT_MS
+        return at_ms if at_ms < latest_ms else chance.randint(min(midnight_ms, latest_ms - HOUR_MS), latest_ms)
 
     def _nonce(self) -> int:
         return self._chance.getrandbits(40)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.orm import Session
@@ -29,13 +29,17 @@ class Installation:
     store: EventStore
 
 
+def oldest_salt(now: datetime) -> date:
+    """The earliest UTC day whose salt may still exist: a salt goes when the day after its own is over."""
+    return now.astimezone(UTC).date() - timedelta(days=1)
+
+
 def destroy_salts(on: Installation, now: datetime) -> None:
-    """A day's salt goes when the day after it is over, 48 hours after the salt was first used."""
-    oldest = now.astimezone(UTC).date() - timedelta(days=1)
+    oldest = oldest_salt(now)
     with Session(on.engine) as session:
         session.execute(delete(Salt).where(Salt.day < oldest))
         session.commit()
-    on.store.forget_visitors(oldest.toordinal() - datetime(1970, 1, 1, tzinfo=UTC).toordinal())
+    on.store.forget_visitors((oldest - date(1970, 1, 1)).days)
 
 
 def apply_retention(on: Installation, now: datetime) -> None:

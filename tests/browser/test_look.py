@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
+from playwright.sync_api import Browser, BrowserContext, Response, expect
 
 from tests.browser.conftest import OWNER, PASSWORD, PERSON, picture_folder, sign_in
 from tests.serving import Server
@@ -108,8 +108,11 @@ def test_a_click_shows_on_an_open_page(browser: Browser, state: str, lived_in: S
     context.close()
 
 
-def test_a_refused_link_keeps_what_was_typed_and_names_the_field(page: Page, lived_in: Server) -> None:
-    sign_in(page, lived_in)
+def test_a_refused_link_keeps_what_was_typed_and_names_the_field(
+    browser: Browser, state: str, lived_in: Server
+) -> None:
+    context = browser.new_context(user_agent=PERSON, storage_state=state)
+    page = context.new_page()
     page.goto(f"{lived_in.url}/app/links/new")
     page.get_by_label("Destination").fill("ftp://nowhere")
     page.get_by_label("Campaign", exact=True).fill("kept")
@@ -123,6 +126,7 @@ def test_a_refused_link_keeps_what_was_typed_and_names_the_field(page: Page, liv
         described = (field.get_attribute("aria-describedby") or "").split()
         told = " ".join(page.locator(f"#{each}").inner_text() for each in described)
         assert ("http" if label == "Destination" else "needed") in told
+    context.close()
 
 
 def test_the_builder_works_without_scripts(browser: Browser, state: str, lived_in: Server) -> None:

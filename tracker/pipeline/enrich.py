@@ -63,7 +63,9 @@ class Visitors:
             session.execute(new.values(day=day, salt=secrets.token_bytes(SALT_BYTES)))
             session.commit()
             salt = session.scalars(select(Salt.salt).where(Salt.day == day)).one()
-        # Only what is in use stays in memory, so that a destroyed salt is gone from here too.
-        self._salts = {known: value for known, value in self._salts.items() if abs((known - day).days) <= 1}
         self._salts[day] = salt
         return salt
+
+    def forget_before(self, day: date) -> None:
+        """Drops salts from memory whose rows are, or are about to be, destroyed."""
+        self._salts = {known: salt for known, salt in self._salts.items() if known >= day}

@@ -6,7 +6,8 @@ import fcntl
 import logging
 import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 from tracker import days
 from tracker.config import Settings
 from tracker.events import Event, Kind
-from tracker.jobs import Installation, Schedule
+from tracker.jobs import Installation, Schedule, oldest_salt
 from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, apply_conversion, settle_clicks, workspace_place
 from tracker.pipeline.enrich import Visitors, referrer_host
@@ -42,15 +43,16 @@ class Loader:
 
     def run(self, stop: threading.Event) -> None:
         """Loads until told to stop. After an error it tries again: meanwhile the spool grows and nothing is lost."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._folder / "loader.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = self._open_lock()
         try:
             while not stop.is_set() and not _locked(lock):
                 stop.wait(IDLE_S)
             while not stop.is_set():
                 try:
                     pause_s = 0 if self.load_once() else IDLE_S
-                    self._schedule.run_due(days.now())
+                    now = days.now()
+                    self._schedule.run_due(now)
+                    self._visitors.forget_before(oldest_salt(now))
                 except Exception:
                     log.exception("the loader could not store; it tries again")
                     pause_s = RETRY_S
@@ -58,12 +60,35 @@ class Loader:
         finally:
             os.close(lock)
 
-    def drain(self) -> int:
-        """Loads until nothing is left, with the spool to itself; answers how many events were stored."""
+    def _open_lock(self) -> int:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return os.open(self._folder / "loader.lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def drain(self, progress: Callable[[int], None] = lambda _stored: None) -> int:
+        """Loads until nothing is left; answers how many events were stored, and tells `progress` of each batch.
+
+        Where a server's loader is at work it waits until that one is done.
+        """
         stored = 0
-        while loaded := self.load_once():
-            stored += loaded
+        lock = self._open_lock()
+        try:
+            while not _locked(lock):
+                if not self._left():
+                    return stored
+                time.sleep(IDLE_S)
+            while loaded := self.load_once():
+                stored += loaded
+                progress(loaded)
+        finally:
+            os.close(lock)
         return stored
+
+    def _left(self) -> bool:
+        """Whether the spool holds anything that is not stored."""
+        return any(
+            (self._folder / segment).stat().st_size > self._store.position(segment)
+            for segment in segments.names(self._folder)
+        )
 
     def load_once(self) -> int:
         """Takes one batch from each segment that has one; answers how many events were stored."""
