@@ -13,7 +13,7 @@ from tracker.errors import Forbidden, Invalid, NotFound, TrackerError
 
 
 def answer(status: int, content: Any) -> Response:
-    return Response(orjson.dumps(content), status=status, mimetype="application/json")
+    return Response(orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE), status=status, mimetype="application/json")
 
 
 def problem(status: int, title: str, errors: Mapping[str, str] | None = None, detail: str | None = None) -> Response:
