@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Engine
@@ -15,8 +16,9 @@ from sqlalchemy.orm import Session
 from tracker import accounts, links, schema
 from tracker.app import create_app
 from tracker.config import Settings
+from tracker.destinations import OwnDomain
 from tracker.extensions import db, open_engine
-from tracker.links import LinkDraft, OwnDomain
+from tracker.links import LinkDraft
 from tracker.models import Link, Workspace
 from tracker.pipeline.loader import Loader
 from tracker.stores import EventStore, open_store
@@ -25,6 +27,12 @@ BASE_URL = "https://go.example"
 OWNER = "ada@example.org"
 PASSWORD = "correct horse battery"
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """argon2 as it is, with the least work it can be told to do: each sign-in would take a third of a second."""
+    monkeypatch.setattr(accounts, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @pytest.fixture(scope="session")

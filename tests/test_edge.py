@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from tracker import clickid, days, links
 from tracker.config import Settings
+from tracker.destinations import OwnDomain
 from tracker.events import Kind, Verdict
 from tracker.models import Link, Workspace
 from tracker.stores import EventStore, StoredEvent
@@ -198,7 +199,7 @@ def test_an_edit_is_in_force_at_the_next_poll(
 ) -> None:
     link = make_link()
     client.get(f"/{link.code}")
-    links.edit(session, workspace, link, {"destination": "https://other.example/"}, links.OwnDomain(()))
+    links.edit(session, workspace, link, {"destination": "https://other.example/"}, OwnDomain(()))
     assert client.get(f"/{link.code}").headers["Location"].startswith("https://other.example/?utm_source=")
 
 
@@ -270,3 +271,14 @@ def test_the_honeypot_tells_a_scanner(
 ) -> None:
     assert client.get(f"/h/{make_link().code}").status_code == 204
     assert [(event.kind, event.verdict) for event in stored()] == [(Kind.HONEYPOT, Verdict.SCANNER)]
+
+
+def test_the_fallback_is_set_on_the_settings_page_and_in_force_at_once(client: FlaskClient, owner: FlaskClient) -> None:
+    assert client.get("/NoSuch3").status_code == 404
+    settings = {"workspace": "W", "timezone": "UTC", "currency": "EUR", "fallback_url": "https://example.org/"}
+    assert owner.post("/app/settings", data=settings).status_code == 303
+    assert client.get("/NoSuch3").headers["Location"] == "https://example.org/"
+    refused = owner.post("/app/settings", data=settings | {"fallback_url": "example.org"})
+    assert refused.status_code == 422
+    assert 'id="fallback_url-error"' in refused.text
+    assert 'value="example.org"' in refused.text

@@ -10,8 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tracker import links
+from tracker.destinations import OwnDomain, destination_refusal
 from tracker.errors import Invalid, NotFound, Taken
-from tracker.links import LinkDraft, OwnDomain, check, destination_refusal
+from tracker.links import LinkDraft, check
 from tracker.models import Campaign, Link, Workspace
 
 OWN = OwnDomain(("https://go.example", "http://localhost:8000"))

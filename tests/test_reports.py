@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from tracker import claims, clickid, conversions, days, links
 from tracker.config import Settings
+from tracker.destinations import OwnDomain
 from tracker.events import Kind, Verdict
 from tracker.models import Link, Workspace
 from tracker.reports import campaign as reports
@@ -139,7 +140,7 @@ def test_a_link_that_moved_is_still_reported_where_it_was(
     link = make_link()
     first = link.campaign
     happen(link, Kind.CLICK, NOW, 3)
-    links.edit(session, workspace, link, {"campaign": "other"}, links.OwnDomain(()))
+    links.edit(session, workspace, link, {"campaign": "other"}, OwnDomain(()))
     period = Period(NOW.date(), NOW.date())
     for campaign, clicks in ((first, 3), (link.campaign, 0)):
         built = reports.build(session, store, workspace, campaign, period, now=NOW, group_by=["link"])

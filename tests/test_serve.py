@@ -15,13 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.orm import Session
 
 from tests.conftest import BROWSER
 from tests.serving import Server
-from tracker import accounts
-from tracker.config import Settings
-from tracker.extensions import open_engine
 
 SPRING = {"destination": "https://shop.example/", "campaign": "spring", "source": "news", "medium": "email"}
 
@@ -165,19 +161,3 @@ def test_a_port_in_use_is_told_and_nothing_is_left_running(tmp_path: Path) -> No
         )
     assert stopped.returncode != 0
     assert "in use" in stopped.stderr
-
-
-def test_the_set_up_token_is_used_once(tmp_path: Path) -> None:
-    settings = Settings.from_env({"TRACKER_DATA_DIR": str(tmp_path)})
-    from tracker import schema
-
-    schema.upgrade(settings)
-    engine = open_engine(settings.database_url)
-    with Session(engine) as session:
-        token = accounts.setup_token(session)
-        assert token == accounts.setup_token(session)
-        assert token is not None
-        accounts.set_up(session, token, "ada@example.org", "correct horse", "Mine", "Europe/Berlin", "EUR")
-        assert accounts.setup_token(session) is None
-        assert not accounts.is_setup_token(session, token)
-    engine.dispose()

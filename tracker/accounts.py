@@ -13,8 +13,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tracker import days, money
+from tracker.destinations import OwnDomain, destination_refusal
 from tracker.errors import Forbidden, Invalid, Taken
-from tracker.models import NAME_MAX, Membership, SetupLink, Token, User, Workspace
+from tracker.models import EVERY_CODE, NAME_MAX, LinkChange, Membership, SetupLink, Token, User, Workspace
 
 PASSWORD_MIN = 10
 PASSWORD_MAX = 256
@@ -97,6 +98,23 @@ def workspace_refusals(name: str, timezone: str, currency: str) -> dict[str, str
     if not money.is_currency(currency):
         errors["currency"] = "Give a currency as its ISO 4217 code, like EUR."
     return errors
+
+
+def edit_workspace(
+    session: Session, workspace: Workspace, name: str, timezone: str, currency: str, fallback_url: str, own: OwnDomain
+) -> None:
+    """Changes a workspace and commits; edges hear of it by the change sequence. Raises Invalid, naming each field."""
+    errors = workspace_refusals(name, timezone, currency)
+    fallback_url = fallback_url.strip()
+    if fallback_url and (refusal := destination_refusal(fallback_url, own)):
+        errors["fallback_url"] = refusal
+    if errors:
+        raise Invalid(errors)
+    if workspace.fallback_url != (fallback_url or None):
+        workspace.fallback_url = fallback_url or None
+        session.add(LinkChange(code=EVERY_CODE))
+    workspace.name, workspace.timezone, workspace.currency = name.strip(), timezone, currency
+    session.commit()
 
 
 def create_user(session: Session, workspace: Workspace, email: str, password: str, role: str = "owner") -> User:

@@ -7,6 +7,8 @@ from typing import Any
 
 from a2wsgi import WSGIMiddleware
 from flask import Flask
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from tracker import api, web
@@ -70,6 +72,7 @@ def _create(settings: Settings) -> tuple[Flask, Edge]:
     app.extensions["tracker"] = Services(settings, open_store(engine), spool)
     api.register(app)
     web.register(app)
+    app.register_error_handler(HTTPException, _on_http_error)
     app.wsgi_app = _Inside(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     edge = Edge(
         LinkCache(engine, settings.click_id_param),
@@ -80,6 +83,13 @@ def _create(settings: Settings) -> tuple[Flask, Edge]:
     )
     app.extensions["tracker_edge"] = edge
     return app, edge
+
+
+def _on_http_error(error: HTTPException) -> ResponseReturnValue:
+    """To whom an error is told: a program, a person at a page, or whoever asked for something that is neither."""
+    if api.is_api():
+        return api.of_http_error(error)
+    return web.responses.of_http_error(error) if web.responses.is_page() else error.get_response()
 
 
 def _pages() -> Pages:

@@ -18,11 +18,12 @@ from rich.console import Console
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from tracker import __version__, accounts, days, links, printing, schema, snippets
+from tracker import __version__, accounts, campaigns, days, links, printing, schema, snippets
 from tracker.config import Settings
+from tracker.destinations import OwnDomain
 from tracker.errors import Invalid, TrackerError
 from tracker.extensions import open_engine
-from tracker.links import LinkDraft, OwnDomain
+from tracker.links import LinkDraft
 from tracker.models import Workspace
 from tracker.pipeline.segments import lag_s
 from tracker.reports import campaign as reports
@@ -181,7 +182,7 @@ def report(campaign: str, first: str | None, last: str | None, group_by: str, as
 
     with _workspace() as (settings, engine, session, workspace):
         store = open_store(engine)
-        found = links.find_campaign(session, workspace, campaign)
+        found = campaigns.find(session, workspace, campaign)
         now = days.now()
         period = reports.read_period(workspace, first, last, now)
         built = reports.build(session, store, workspace, found, period, now=now, compare=True, group_by=[group_by])

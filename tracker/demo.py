@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 
 from tracker import clickid, days, links
 from tracker.config import Settings
+from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
 from tracker.errors import Invalid
 from tracker.events import Event, Kind, Verdict, encode
-from tracker.links import LinkDraft, OwnDomain
+from tracker.links import LinkDraft
 from tracker.models import Campaign, Link, Workspace
 from tracker.pipeline.loader import Loader
 from tracker.stores import open_store

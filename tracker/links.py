@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
-from ada_url import URL
-from slugify import slugify
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tracker import codes, days, utm
+from tracker import campaigns, codes, days, utm
 from tracker.config import clickid_param_ok
+from tracker.destinations import OwnDomain, destination_refusal, text_refusal
 from tracker.errors import Invalid, NotFound, Taken
-from tracker.models import DESTINATION_MAX, NAME_MAX, UTM_MAX, Campaign, Link, LinkChange, Workspace
+from tracker.models import Link, LinkChange, Workspace
 
 REDIRECT_CODES = (302, 301, 307, 308)
 QUERY_MODES = ("link_wins", "visitor_wins", "drop")
@@ -34,8 +31,6 @@ REFERRER_POLICIES = (
 )
 CODE_TRIES = 8
 TAGS_MAX = 20
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,93 +59,17 @@ class LinkDraft:
         return utm.tag(self.destination, {field: getattr(self, field) for field in utm.FIELDS})
 
 
-@dataclass(frozen=True, slots=True)
-class OwnDomain:
-    """The addresses this tracker answers at: no link may lead back to them."""
-
-    origins: tuple[str, ...]
-
-    def holds(self, url: URL) -> bool:
-        host = _host(url.hostname)
-        port = url.port or _default_port(url.protocol)
-        return any(self._same(host, port, urlsplit(origin)) for origin in self.origins)
-
-    @staticmethod
-    def _same(host: str, port: str, own: Any) -> bool:
-        own_host = _host(URL(own.geturl()).hostname)
-        own_port = str(own.port or "") or _default_port(own.scheme + ":")
-        same_host = host == own_host or {host, own_host} <= _LOOPBACK
-        return same_host and (port == own_port or {port, own_port} == {"80", "443"})
-
-
-def _host(name: str) -> str:
-    return name.rstrip(".").lower()
-
-
-def _default_port(protocol: str) -> str:
-    return "443" if protocol == "https:" else "80"
-
-
-def destination_refusal(text: str, own: OwnDomain) -> str | None:
-    """Why a URL cannot be a destination, as a sentence; `None` when it can. Parsed as browsers do (WHATWG URL)."""
-    if not text:
-        return "A destination is needed."
-    if len(text) > DESTINATION_MAX:
-        return f"A destination has at most {DESTINATION_MAX:,} characters; this one has {len(text):,}."
-    if _CONTROL.search(text):
-        return "The destination contains a line break or another control character."
-    if not _encodable(text):
-        return "The destination contains half a character (a lone surrogate); copy it again."
-    scheme, mark, rest = text.partition("://")
-    if not mark or scheme.lower() not in ("http", "https"):
-        return "A destination starts with http:// or https://."
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" in authority:
-        return "A destination carries no user name or password."
-    if not authority or "\\" in authority or "{" in authority or authority[0] == ":":
-        return "The destination has no valid host after http:// or https://."
-    try:
-        url = URL(text)
-    except ValueError:
-        return "The destination is not a valid URL; check its host and port."
-    if url.username or url.password:
-        return "A destination carries no user name or password."
-    if not url.hostname:
-        return "The destination has no host."
-    if own.holds(url):
-        return "The destination leads back to this tracker's own short domain."
-    return None
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _text_refusal(label: str, text: str | None, *, needed: bool, size_max: int = UTM_MAX) -> str | None:
-    if not text:
-        return f"{label} is needed." if needed else None
-    if len(text) > size_max:
-        return f"{label} has at most {size_max} characters; this has {len(text)}."
-    if _CONTROL.search(text) or not _encodable(text):
-        return f"{label} contains a line break or another control character."
-    return None
-
-
 def check(draft: LinkDraft, own: OwnDomain) -> dict[str, str]:
     """A sentence for each field that cannot stay as it is; empty when the draft can become a link."""
     found = {
         "destination": destination_refusal(draft.destination, own),
-        "campaign": _text_refusal("A campaign", draft.campaign, needed=True),
-        "source": _text_refusal("A source", draft.source, needed=True),
-        "medium": _text_refusal("A medium", draft.medium, needed=True),
-        "term": _text_refusal("A term", draft.term, needed=False),
-        "content": _text_refusal("A content", draft.content, needed=False),
-        "id": _text_refusal("An id", draft.id, needed=False),
-        "title": _text_refusal("A title", draft.title, needed=False),
+        "campaign": text_refusal("A campaign", draft.campaign, needed=True),
+        "source": text_refusal("A source", draft.source, needed=True),
+        "medium": text_refusal("A medium", draft.medium, needed=True),
+        "term": text_refusal("A term", draft.term, needed=False),
+        "content": text_refusal("A content", draft.content, needed=False),
+        "id": text_refusal("An id", draft.id, needed=False),
+        "title": text_refusal("A title", draft.title, needed=False),
         "code": codes.refusal(draft.code) if draft.code is not None else None,
         "fallback_url": destination_refusal(draft.fallback_url, own) if draft.fallback_url else None,
     }
@@ -162,7 +81,7 @@ def check(draft: LinkDraft, own: OwnDomain) -> dict[str, str]:
         found["referrer_policy"] = f"A referrer policy is one of {', '.join(REFERRER_POLICIES)}."
     if draft.click_id_param and not clickid_param_ok(draft.click_id_param):
         found["click_id_param"] = "The click id's name is 1 to 32 letters, digits, “-” or “_”."
-    if len(draft.tags) > TAGS_MAX or any(_text_refusal("A tag", tag, needed=True, size_max=64) for tag in draft.tags):
+    if len(draft.tags) > TAGS_MAX or any(text_refusal("A tag", tag, needed=True, size_max=64) for tag in draft.tags):
         found["tags"] = f"At most {TAGS_MAX} tags, each of 1 to 64 characters."
     return {field: message for field, message in found.items() if message}
 
@@ -184,7 +103,7 @@ def create(session: Session, workspace: Workspace, draft: LinkDraft, own: OwnDom
     if errors := check(draft, own):
         raise Invalid(errors)
     for _ in range(CODE_TRIES):
-        campaign = ensure_campaign(session, workspace, draft.campaign)
+        campaign = campaigns.ensure(session, workspace, draft.campaign)
         link = Link(workspace_id=workspace.id, campaign=campaign, code=draft.code or codes.generate())
         _fill(link, draft)
         session.add_all((link, LinkChange(code=link.code)))
@@ -239,7 +158,7 @@ def edit(session: Session, workspace: Workspace, link: Link, changes: Mapping[st
     # A link made before its code was reserved keeps it.
     if errors := {field: text for field, text in check(draft, own).items() if field != "code"}:
         raise Invalid(errors)
-    link.campaign = ensure_campaign(session, workspace, draft.campaign)
+    link.campaign = campaigns.ensure(session, workspace, draft.campaign)
     _fill(link, draft)
     session.add(LinkChange(code=link.code))
     session.commit()
@@ -265,83 +184,6 @@ def listed(session: Session, workspace: Workspace, *, before_id: int | None, lim
     """Links, newest first, `limit` at most, older than `before_id` where one is given."""
     query = select(Link).where(Link.workspace_id == workspace.id).order_by(Link.id.desc()).limit(limit)
     return list(session.scalars(query if before_id is None else query.where(Link.id < before_id)))
-
-
-def slug_of(text: str) -> str:
-    return slugify(text, max_length=NAME_MAX - 8) or "campaign"
-
-
-def ensure_campaign(session: Session, workspace: Workspace, utm_campaign: str) -> Campaign:
-    """The campaign of this exact `utm_campaign` value, made when it is new. The caller commits."""
-    known = session.scalar(
-        select(Campaign).where(Campaign.workspace_id == workspace.id, Campaign.utm_campaign == utm_campaign)
-    )
-    return known or _new_campaign(session, workspace, utm_campaign, name=utm_campaign)
-
-
-def _new_campaign(session: Session, workspace: Workspace, utm_campaign: str, name: str) -> Campaign:
-    slug = slug_of(utm_campaign)
-    taken = set(
-        session.scalars(
-            select(Campaign.slug).where(Campaign.workspace_id == workspace.id, Campaign.slug.startswith(slug))
-        )
-    )
-    choices: Iterable[str] = (slug, *(f"{slug}-{n}" for n in range(2, len(taken) + 3)))
-    campaign = Campaign(
-        workspace_id=workspace.id,
-        slug=next(choice for choice in choices if choice not in taken),
-        name=name,
-        utm_campaign=utm_campaign,
-    )
-    session.add(campaign)
-    session.flush()
-    return campaign
-
-
-def create_campaign(session: Session, workspace: Workspace, utm_campaign: str, name: str | None = None) -> Campaign:
-    """Stores a campaign and commits. Raises Invalid, or Taken where the value has one already."""
-    utm_campaign, name = utm_campaign.strip(), (name or "").strip() or utm_campaign.strip()
-    found = {
-        "campaign": _text_refusal("A campaign", utm_campaign, needed=True),
-        "name": _text_refusal("A name", name, needed=False),
-    }
-    if errors := {field: message for field, message in found.items() if message}:
-        raise Invalid(errors)
-    taken = Taken({"campaign": f"There is a campaign “{utm_campaign}” already."})
-    if session.scalar(
-        select(Campaign.id).where(Campaign.workspace_id == workspace.id, Campaign.utm_campaign == utm_campaign)
-    ):
-        raise taken
-    try:
-        campaign = _new_campaign(session, workspace, utm_campaign, name)
-        session.commit()
-    except IntegrityError:
-        session.rollback()
-        raise taken from None
-    return campaign
-
-
-def edit_campaign(session: Session, campaign: Campaign, name: str) -> Campaign:
-    """Renames a campaign and commits; its slug and its `utm_campaign` stay. Raises Invalid."""
-    name = name.strip()
-    if message := _text_refusal("A name", name, needed=True):
-        raise Invalid({"name": message})
-    campaign.name = name
-    session.commit()
-    return campaign
-
-
-def find_campaign(session: Session, workspace: Workspace, slug: str) -> Campaign:
-    campaign = session.scalar(select(Campaign).where(Campaign.workspace_id == workspace.id, Campaign.slug == slug))
-    if campaign is None:
-        raise NotFound(f"There is no campaign “{slug}”.")
-    return campaign
-
-
-def campaigns(session: Session, workspace: Workspace, *, before_id: int | None, limit: int) -> list[Campaign]:
-    """Campaigns, newest first, `limit` at most, older than `before_id` where one is given."""
-    query = select(Campaign).where(Campaign.workspace_id == workspace.id).order_by(Campaign.id.desc()).limit(limit)
-    return list(session.scalars(query if before_id is None else query.where(Campaign.id < before_id)))
 
 
 def codes_of(session: Session, ids: Iterable[int]) -> dict[int, str]:

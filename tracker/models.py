@@ -13,9 +13,9 @@ from sqlalchemy.types import TypeDecorator
 from tracker.extensions import Base
 from tracker.money import Money
 
-DESTINATION_MAX = 8192
 UTM_MAX = 255
 NAME_MAX = 120
+EVERY_CODE = "*"  # in the change sequence: whatever is remembered must be read again
 
 
 class Instant(TypeDecorator[datetime]):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from flask import current_app, has_request_context, request
 
 from tracker.config import Settings
+from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
-from tracker.links import OwnDomain
 from tracker.pipeline.segments import lag_s
 from tracker.stores import EventStore
 

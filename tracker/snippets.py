@@ -11,7 +11,7 @@ HONEYPOT = '<a href="{url}" rel="nofollow" tabindex="-1" aria-hidden="true" styl
 CONVERSION = (
     '<img src="{url}?cid=CID&amp;order=ORDER&amp;value=49.90&amp;currency={currency}" width="1" height="1" alt="">'
 )
-SCRIPT = '<script src="{url}/t.js" data-key="{key}" defer></script>'
+SCRIPT = '<script src="{url}/t.js" data-key="{key}"{param} defer></script>'
 CALLBACK = "curl '{url}' -d cid=CID -d order=ORDER -d value=49.90 -d currency={currency}"
 
 
@@ -46,7 +46,9 @@ def of_link(link: Link, public_url: str) -> LinkSnippets:
     )
 
 
-def of_workspace(workspace: Workspace, public_url: str) -> WorkspaceSnippets:
+def of_workspace(workspace: Workspace, public_url: str, click_id_param: str) -> WorkspaceSnippets:
+    """`click_id_param` is the setting's: the script has to be told of any name but its own default, `cid`."""
+    param = "" if click_id_param == "cid" else f' data-param="{click_id_param}"'
     callback = f"{public_url}/c/{workspace.key}"
     pixel = f"{callback}.gif"
     return WorkspaceSnippets(
@@ -54,5 +56,5 @@ def of_workspace(workspace: Workspace, public_url: str) -> WorkspaceSnippets:
         conversion_pixel_html=CONVERSION.format(url=pixel, currency=workspace.currency),
         callback_url=callback,
         callback_curl=CALLBACK.format(url=callback, currency=workspace.currency),
-        script_html=SCRIPT.format(url=public_url, key=workspace.key),
+        script_html=SCRIPT.format(url=public_url, key=workspace.key, param=param),
     )

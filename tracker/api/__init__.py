@@ -11,20 +11,21 @@ from tracker.api.problems import problem
 
 
 def register(app: Flask) -> None:
-    """Adds the API. Its errors are problem details, those of routing too."""
+    """Adds the API."""
     for blueprint in (links.blueprint, campaigns.blueprint, events.blueprint):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)
     app.register_blueprint(public.blueprint)
-    app.register_error_handler(HTTPException, _http_error)
 
 
-def _http_error(error: HTTPException) -> Response | HTTPException:
-    """Paths of the API and the callback answer problem details, whatever went wrong; pages have their own handlers."""
-    if request.path.startswith((PREFIX, "/c/")):
-        response = problem(error.code or 500, error.name, detail=error.description)
-        if error.response is None and (allow := getattr(error, "valid_methods", None)):
-            response.headers["Allow"] = ", ".join(sorted(allow))
-        return response
-    return error
+def is_api() -> bool:
+    return request.path.startswith((PREFIX, "/c/"))
+
+
+def of_http_error(error: HTTPException) -> Response:
+    """Problem details for whatever went wrong at a path of the API or the callback."""
+    response = problem(error.code or 500, error.name, detail=error.description)
+    if allow := getattr(error, "valid_methods", None):
+        response.headers["Allow"] = ", ".join(sorted(allow))
+    return response

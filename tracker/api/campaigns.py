@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response
 
-from tracker import days, links
+from tracker import campaigns, days
 from tracker.api import shapes
 from tracker.api.access import protected, workspace
 from tracker.api.openapi import operation
@@ -24,7 +24,7 @@ blueprint = protected("api_campaigns", __name__)
 @operation("List campaigns, newest first", query=PageQuery)
 def listed() -> Response:
     query = read_query(PageQuery)
-    found = links.campaigns(db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"])
+    found = campaigns.listed(db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"])
     next_cursor = str(found[-1].id) if len(found) == query["limit"] else None
     return page_answer([shapes.campaign(campaign) for campaign in found], next_cursor)
 
@@ -33,22 +33,22 @@ def listed() -> Response:
 @operation("Make a campaign", body=CampaignNew, answers={201: "The campaign", 409: "It exists"})
 def create() -> Response:
     content = read_body(CampaignNew)
-    campaign = links.create_campaign(db.session(), workspace(), content["campaign"], content.get("name"))
+    campaign = campaigns.create(db.session(), workspace(), content["campaign"], content.get("name"))
     return answer(201, shapes.campaign(campaign))
 
 
 @blueprint.get("/campaigns/<slug>")
 @operation("Show a campaign")
 def show(slug: str) -> Response:
-    return answer(200, shapes.campaign(links.find_campaign(db.session(), workspace(), slug)))
+    return answer(200, shapes.campaign(campaigns.find(db.session(), workspace(), slug)))
 
 
 @blueprint.patch("/campaigns/<slug>")
 @operation("Rename a campaign", body=CampaignEdit)
 def edit(slug: str) -> Response:
     name = read_body(CampaignEdit)["name"]
-    campaign = links.find_campaign(db.session(), workspace(), slug)
-    return answer(200, shapes.campaign(links.edit_campaign(db.session(), campaign, name)))
+    campaign = campaigns.find(db.session(), workspace(), slug)
+    return answer(200, shapes.campaign(campaigns.rename(db.session(), campaign, name)))
 
 
 @blueprint.get("/campaigns/<slug>/stats")
@@ -58,7 +58,7 @@ def stats(slug: str) -> Response:
     """CSV holds the groups where there are any, else the series."""
     query = read_query(StatsQuery)
     group_by, interval = query["group_by"], query["interval"]
-    campaign = links.find_campaign(db.session(), workspace(), slug)
+    campaign = campaigns.find(db.session(), workspace(), slug)
     now = days.now()
     period = reports.read_period(workspace(), query["from_"], query["to"], now)
     if errors := _refusals(group_by, interval, period):

@@ -13,12 +13,11 @@ from sqlalchemy.orm import Session
 
 from tracker import days, utm
 from tracker.edge.decide import MACROS, Orphan, Target, header_safe
-from tracker.models import Link, LinkChange, Workspace
+from tracker.models import EVERY_CODE, Link, LinkChange, Workspace
 
 ENTRIES_MAX = 100_000
 POLL_S = 0.4
 CHANGES_MAX = 10_000
-EVERYTHING = "*"
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +128,7 @@ class LinkCache:
                     return
                 self._seq = changed[-1][0]
                 codes = {code for _, code in changed}
-                if EVERYTHING in codes:
+                if EVERY_CODE in codes:
                     codes = set(self._entries)
                 for code in codes & self._entries.keys():
                     session.rollback()

@@ -149,21 +149,29 @@ def build(
     if before:
         cells_before, sales_before, _ = _collect(session, store, campaign, before, zone)
         previous = metrics.totals(cells_before, sales_before)
-    totals = metrics.totals(cells, sales)
+    found = metrics.totals(cells, sales)
     return CampaignReport(
         campaign=campaign,
         period=period,
         timezone=workspace.timezone,
         as_of=now.astimezone(UTC),
-        totals=totals,
+        totals=found,
         series=_series(session, store, campaign, period, zone, interval),
         groups={name: _groups(campaign, links, cells, sales, GROUPS[name]) for name in group_by},
         previous_period=before,
         previous=previous,
         previous_series=_series(session, store, campaign, before, zone, interval) if before else None,
-        changes=comparison.changes(totals, previous) if previous else None,
+        changes=comparison.changes(found, previous) if previous else None,
         outside_window=outside,
     )
+
+
+def totals(
+    session: Session, store: EventStore, workspace: Workspace, campaign: Campaign, period: Period
+) -> metrics.Totals:
+    """The totals alone, for lists of campaigns."""
+    cells, sales, _ = _collect(session, store, campaign, period, ZoneInfo(workspace.timezone))
+    return metrics.totals(cells, sales)
 
 
 def _collect(

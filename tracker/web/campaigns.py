@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from tracker import conversions, days, links
+from tracker import campaigns, conversions, days
 from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.reports import campaign as campaign_report
@@ -26,7 +26,7 @@ GROUPED_BY = ("link", "content")
 @pages.get("/campaigns")
 @signed_in
 def index(workspace: Workspace) -> ResponseReturnValue:
-    found = links.campaigns(db.session(), workspace, before_id=id_from_query("before"), limit=PAGE_SIZE + 1)
+    found = campaigns.listed(db.session(), workspace, before_id=id_from_query("before"), limit=PAGE_SIZE + 1)
     now = days.now()
     return render_template(
         "campaigns/index.html",
@@ -39,7 +39,7 @@ def index(workspace: Workspace) -> ResponseReturnValue:
 @pages.get("/campaigns/<slug>")
 @signed_in
 def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
-    campaign = links.find_campaign(db.session(), workspace, slug)
+    campaign = campaigns.find(db.session(), workspace, slug)
     now, store = days.now(), services().store
     began_today = campaign_report.began_today(store, campaign, workspace, now)
     choice = periods.choose(workspace, request.args, now, began_today=began_today)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from tracker import conversions, days, links
+from tracker import campaigns, conversions, days
 from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.reports import campaign as campaign_report
@@ -21,7 +21,7 @@ SHOWN_MAX = 12
 @pages.get("/")
 @signed_in
 def overview(workspace: Workspace) -> ResponseReturnValue:
-    found = links.campaigns(db.session(), workspace, before_id=None, limit=SHOWN_MAX + 1)
+    found = campaigns.listed(db.session(), workspace, before_id=None, limit=SHOWN_MAX + 1)
     now = days.now()
     return render_template(
         "dashboard/overview.html",

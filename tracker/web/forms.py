@@ -134,6 +134,10 @@ class WorkspaceForm(FlaskForm):  # type: ignore[misc]
         return self.workspace.data or "", self.timezone.data or "", (self.currency.data or "").strip().upper()
 
 
+class SettingsForm(WorkspaceForm):
+    fallback_url = text("Where unknown links lead", inputmode="url")
+
+
 class SetUpForm(WorkspaceForm):
     email = StringField("E-mail address", render_kw={"type": "email", "autocomplete": "username"})
     password = PasswordField("Password", render_kw={"autocomplete": "new-password"})

@@ -17,5 +17,7 @@ pages = Blueprint("install", __name__)
 @signed_in
 def install(workspace: Workspace) -> ResponseReturnValue:
     return render_template(
-        "install/index.html", workspace=workspace, site=snippets.of_workspace(workspace, services().public_url)
+        "install/index.html",
+        workspace=workspace,
+        site=snippets.of_workspace(workspace, services().public_url, services().settings.click_id_param),
     )

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from tracker import links, snippets
+from tracker import campaigns, links, snippets
 from tracker.errors import Invalid, NotFound
 from tracker.extensions import db
 from tracker.models import Link, Workspace
@@ -81,7 +81,7 @@ def show(workspace: Workspace, code: str) -> ResponseReturnValue:
         link=link,
         pieces=preview.pieces(link.destination, link.tagged_url),
         snippets=snippets.of_link(link, services().public_url),
-        site=snippets.of_workspace(workspace, services().public_url),
+        site=snippets.of_workspace(workspace, services().public_url, services().settings.click_id_param),
         click_id_param=services().settings.click_id_param if link.click_id_param is None else link.click_id_param,
     )
 
@@ -143,7 +143,7 @@ def _builder(
         link=link,
         made=made,
         preview=_preview(workspace, form),
-        campaigns=links.campaigns(db.session(), workspace, before_id=None, limit=CAMPAIGNS_OFFERED),
+        campaigns=campaigns.listed(db.session(), workspace, before_id=None, limit=CAMPAIGNS_OFFERED),
         public_url=services().public_url,
         click_id_param=services().settings.click_id_param,
     )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from tracker import links, utm
-from tracker.links import LinkDraft, OwnDomain
+from tracker.destinations import OwnDomain, destination_refusal
+from tracker.links import LinkDraft
 
 EMAIL = re.compile(r"[^\s@/?&=#:;,]+@[^\s@/?&=#:;,]+\.[^\W\d_]{2,}")
 PERSONAL_NAMES = frozenset({"email", "e-mail", "mail", "phone", "firstname", "lastname", "first_name", "last_name"})
@@ -47,7 +48,7 @@ def of(draft: LinkDraft, own: OwnDomain, click_id_param: str) -> Preview:
     draft = links.tidy(draft)
     if not draft.destination:
         return Preview([], [])
-    refusal = links.destination_refusal(draft.destination, own)
+    refusal = destination_refusal(draft.destination, own)
     if refusal:
         return Preview([], [Check("wrong", refusal)])
     tagged = draft.tagged_url

@@ -42,7 +42,8 @@ def problem_page(status: int, title: str, advice: str) -> ResponseReturnValue:
     return render_template("problem.html", status=status, title=title, advice=advice), status
 
 
-def _page_problem(error: HTTPException) -> ResponseReturnValue:
+def of_http_error(error: HTTPException) -> ResponseReturnValue:
+    """The page for an error under /app."""
     if isinstance(error, CSRFError):
         return problem_page(400, *CSRF_PROBLEM)
     status = error.code or 500
@@ -66,13 +67,4 @@ def _secure(response: Response) -> Response:
 
 
 def register(app: Flask) -> None:
-    """Answers errors under /app with a page; whoever handled errors before goes on to handle all others."""
-    before = app.error_handler_spec[None][None].get(HTTPException)
-
-    def on_error(error: HTTPException) -> ResponseReturnValue:
-        if is_page():
-            return _page_problem(error)
-        return app.ensure_sync(before)(error) if before else error.get_response()
-
-    app.register_error_handler(HTTPException, on_error)
     app.after_request(_secure)

@@ -13,7 +13,7 @@ from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.services import services
 from tracker.web.access import signed_in
-from tracker.web.forms import TokenForm, WorkspaceForm
+from tracker.web.forms import SettingsForm, TokenForm
 
 pages = Blueprint("settings", __name__)
 
@@ -27,12 +27,13 @@ def show(workspace: Workspace) -> ResponseReturnValue:
 @pages.post("/settings")
 @signed_in
 def save(workspace: Workspace) -> ResponseReturnValue:
-    form = WorkspaceForm()
+    form = SettingsForm()
     name, timezone, currency = form.values()
-    if errors := accounts.workspace_refusals(name, timezone, currency):
-        return _page(workspace, form=form, errors=errors), Invalid.status
-    workspace.name, workspace.timezone, workspace.currency = name.strip(), timezone, currency
-    db.session.commit()
+    fallback_url, own = form.fallback_url.data or "", services().own_domain
+    try:
+        accounts.edit_workspace(db.session(), workspace, name, timezone, currency, fallback_url, own)
+    except Invalid as refusal:
+        return _page(workspace, form=form, errors=refusal.errors), refusal.status
     flash("The settings are saved.")
     return redirect(url_for("settings.show"), code=303)
 
@@ -60,15 +61,15 @@ def revoke_token(workspace: Workspace, token_id: int) -> ResponseReturnValue:
 def _page(
     workspace: Workspace,
     *,
-    form: WorkspaceForm | None = None,
+    form: SettingsForm | None = None,
     token_form: TokenForm | None = None,
     errors: Mapping[str, str] | None = None,
     secret: str | None = None,
 ) -> str:
     if form is None:
-        form = WorkspaceForm(formdata=None)
+        form = SettingsForm(formdata=None)
         form.workspace.data, form.timezone.data = workspace.name, workspace.timezone
-        form.currency.data = workspace.currency
+        form.currency.data, form.fallback_url.data = workspace.currency, workspace.fallback_url
     return render_template(
         "settings/index.html",
         workspace=workspace,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from tracker import days
 from tracker.models import Campaign, Workspace
 from tracker.reports import campaign as campaign_report
 from tracker.reports.campaign import Period
@@ -29,9 +27,9 @@ def rows(
     session: Session, store: EventStore, workspace: Workspace, campaigns: list[Campaign], now: datetime
 ) -> list[Row]:
     period = campaign_report.default_period(workspace, now)
-    today = days.today(ZoneInfo(workspace.timezone), now)
+    today = campaign_report.today(workspace, now)
 
     def totals(campaign: Campaign, shown: Period) -> Totals:
-        return campaign_report.build(session, store, workspace, campaign, shown, now=now).totals
+        return campaign_report.totals(session, store, workspace, campaign, shown)
 
-    return [Row(found, totals(found, period), totals(found, Period(today, today))) for found in campaigns]
+    return [Row(found, totals(found, period), totals(found, today)) for found in campaigns]

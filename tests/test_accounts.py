@@ -1,0 +1,61 @@
+"""Passwords, tokens and what is kept of them."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tracker import accounts
+from tracker.errors import Forbidden, Invalid, Taken
+from tracker.models import Token, User, Workspace
+
+
+def test_passwords_are_kept_as_argon2_only(session: Session, workspace: Workspace) -> None:
+    accounts.create_user(session, workspace, " Ada@Example.org ", "correct horse")
+    user = session.scalars(select(User)).one()
+    assert user.email == "ada@example.org"
+    assert user.password_hash.startswith("$argon2id$")
+    assert accounts.sign_in(session, "ADA@example.org", "correct horse") is user
+    assert accounts.sign_in(session, "ada@example.org", "Correct horse") is None
+    assert accounts.sign_in(session, "bob@example.org", "correct horse") is None
+    with pytest.raises(Taken):
+        accounts.create_user(session, workspace, "ada@example.org", "correct horse")
+
+
+@pytest.mark.parametrize(
+    ("email", "password", "fields"),
+    [("ada", "correct horse", {"email"}), ("a b@c", "correct horse", {"email"}), ("@", "short", {"email", "password"})],
+)
+def test_an_account_is_refused_by_field(
+    session: Session, workspace: Workspace, email: str, password: str, fields: set[str]
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        accounts.create_user(session, workspace, email, password)
+    assert set(refused.value.errors) == fields
+
+
+def test_a_token_opens_its_workspace_until_it_is_revoked_and_only_its_digest_is_kept(
+    session: Session, workspace: Workspace
+) -> None:
+    secret = accounts.create_token(session, workspace, "ci")
+    row = session.scalars(select(Token)).one()
+    assert secret not in row.digest
+    assert accounts.workspace_of_token(session, secret).id == workspace.id
+    accounts.revoke_token(session, workspace, row.id)
+    with pytest.raises(Forbidden):
+        accounts.workspace_of_token(session, secret)
+
+
+def test_the_set_up_link_works_once(session: Session) -> None:
+    token = accounts.setup_token(session)
+    assert token is not None
+    assert accounts.setup_token(session) == token
+    with pytest.raises(Forbidden):
+        accounts.set_up(session, "guessed", "eve@example.org", "a long password", "Hers", "UTC", "EUR")
+    accounts.set_up(session, token, "ada@example.org", "correct horse", "Mine", "Europe/Berlin", "CHF")
+    with pytest.raises(Forbidden):
+        accounts.set_up(session, token, "eve@example.org", "a long password", "Hers", "UTC", "EUR")
+    assert accounts.setup_token(session) is None
+    mine = session.scalars(select(Workspace)).one()
+    assert (mine.name, mine.timezone, mine.currency) == ("Mine", "Europe/Berlin", "CHF")
