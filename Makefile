@@ -6,7 +6,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format bench wheel lock clean environment new-environment python fast project \
+.PHONY: help serve test check format pictures wheel lock clean environment new-environment python fast project \
 	tools new-tools browser
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -16,7 +16,7 @@ LOCKED := -qq --require-hashes --no-deps --only-binary :all:
 LOCKS := requirements/base.txt requirements/build.txt requirements/fast.txt
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 serve: environment ## install what is missing, then run the server (PORT=9000, TRACKER_DATA_DIR=…)
 	@exec .venv/bin/tracker serve
@@ -35,8 +35,10 @@ format: tools ## rewrite the code as `make check` wants it
 	@.venv/bin/ruff check --quiet --fix-only .
 	@.venv/bin/ruff format --quiet .
 
-bench: environment ## measure this machine against the budgets
-	@exec .venv/bin/tracker bench
+pictures: tools browser ## renew the README's pictures from the pages as they are
+	@$(PY) -m pytest --quiet tests/browser/test_look.py
+	@mkdir -p docs/pictures
+	@cp build/pictures/campaign-desk-light.png docs/pictures/
 
 wheel: environment ## build a wheel into dist/
 	@$(PY) -m hatchling build --target wheel

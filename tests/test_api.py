@@ -215,6 +215,16 @@ def test_tables_come_as_csv_and_formulas_are_harmless(api: Api) -> None:
         assert row["title"] == "'=1+1"
 
 
+def test_statistics_come_as_csv_with_a_column_for_each_figure(api: Api, make_link: MakeLink) -> None:
+    make_link(content="hero")
+    response = api("GET", "/campaigns/spring-sale/stats.csv?group_by=content")
+    (row,) = csv.DictReader(io.StringIO(response.text))
+    assert (row["key"], row["clicks"], row["ctr"], row["ctr_low"], row["filtered"]) == ("hero", "0", "", "", "")
+    series = list(csv.DictReader(io.StringIO(api("GET", "/campaigns/spring-sale/stats.csv").text)))
+    assert len(series) == 14
+    assert set(series[0]) == {"at", "impressions", "clicks", "conversions"}
+
+
 def test_the_openapi_document_is_valid_and_names_every_route(client: FlaskClient) -> None:
     document = client.get("/api/v1/openapi.json").json
     validate(document)

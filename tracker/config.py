@@ -160,7 +160,7 @@ class Secrets:
         """Reads `secrets.json` (mode 0600), made on first use. Whoever links the finished file first wins a race."""
         path = data_dir / "secrets.json"
         if not path.exists():
-            data_dir.mkdir(parents=True, exist_ok=True)
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             fresh = {
                 "session_key": secrets.token_urlsafe(32),
                 "customer_key": secrets.token_hex(32),

@@ -87,15 +87,18 @@ def fill(
         raise Invalid({"demo": "This workspace has the demo's campaigns already."})
     made = {sort: _make(session, workspace, sort, settings) for sort in SORTS}
     spool = Spool(settings.spool_dir, durable=False, segment_bytes=settings.spool_segment_bytes)
-    written = 0
     with Progress(console=console) as progress:
         writing = progress.add_task("A month of traffic", total=PEOPLE)
         story = _Story(settings, workspace, made, random.Random(seed), days.now())  # noqa: S311 (a demo, no secret)
-        for lines in story.people():
-            spool.append(b"".join(lines))
-            written += len(lines)
+        happened: list[Event] = []
+        for events in story.people():
+            happened += events
             progress.advance(writing)
+        # In the order of time, as they would have come.
+        for event in sorted(happened, key=lambda event: event.at_ms):
+            spool.append(encode(event))
         spool.close()
+        written = len(happened)
         loading = progress.add_task("Loading", total=written)
         Loader(settings, engine, open_store(engine)).drain(lambda loaded: progress.advance(loading, loaded))
         progress.update(loading, completed=written)
@@ -127,9 +130,9 @@ class _Story:
         self._now_ms = days.to_ms(now)
         self._orders = 0
 
-    def people(self) -> Iterator[list[bytes]]:
+    def people(self) -> Iterator[list[Event]]:
         for person in range(PEOPLE):
-            yield [encode(event) for event in self._person(person)]
+            yield list(self._person(person))
 
     def _person(self, person: int) -> Iterator[Event]:
         chance = self._chance

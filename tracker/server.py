@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from pathlib import Path
@@ -29,9 +30,18 @@ class LoaderApp(DirtyApp):
         settings = Settings.from_env()
         engine = open_engine(settings.database_url)
         self._stop = threading.Event()
-        loader = Loader(settings, engine, open_store(engine))
-        self._thread = threading.Thread(target=loader.run, args=(self._stop,), name="loader", daemon=True)
+        self._loader = Loader(settings, engine, open_store(engine))
+        self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
         self._thread.start()
+
+    def _run(self) -> None:
+        """A loader that ended without being told to takes its process with it, and the arbiter starts another."""
+        try:
+            self._loader.run(self._stop)
+        finally:
+            if not self._stop.is_set():
+                logging.getLogger(__name__).exception("the loader ended")
+                os._exit(1)
 
     def close(self) -> None:
         self._stop.set()

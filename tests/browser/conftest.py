@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -95,8 +94,7 @@ def sign_in(page: Page, server: Server) -> None:
 
 
 def picture_folder() -> Path:
-    """Where pictures go: the documentation's folder when it is to be renewed, else among the build's remains."""
-    root = Path(__file__).parent.parent.parent
-    folder = root / ("docs/pictures" if os.environ.get("TRACKER_RENEW_PICTURES") else "build/pictures")
+    """Where pictures go: among the build's remains. `make pictures` takes the README's from there."""
+    folder = Path(__file__).parent.parent.parent / "build" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -12,6 +12,8 @@ from flask import Response, request
 from tracker.api.problems import answer
 from tracker.errors import Invalid
 
+# Maps whose keys differ from row to row.
+_FREE = ("filtered", "params")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -22,17 +24,34 @@ def wants_csv() -> bool:
 
 def _cell(value: Any) -> Any:
     """A text that a spreadsheet would take for a formula is marked as text (OWASP, CSV injection)."""
-    if isinstance(value, Mapping | list):
-        value = ", ".join(map(str, value.values() if isinstance(value, Mapping) else value))
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _text(value: Any) -> str:
+    """One entry of a list: `49.90 EUR` of money, a tag as it is."""
+    return f"{value['amount']} {value['currency']}" if isinstance(value, Mapping) else str(value)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without depth: a rate becomes `ctr`, `ctr_low`, `ctr_high`; lists and free maps one text each."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping) and name in _FREE:
+            flat[name] = "; ".join(f"{key} {inner}" for key, inner in value.items())
+        elif isinstance(value, Mapping):
+            flat |= {name if key == "value" else f"{name}_{key}": inner for key, inner in value.items()}
+        else:
+            flat[name] = "; ".join(map(_text, value)) if isinstance(value, list) else value
+    return flat
 
 
 def csv_answer(rows: Sequence[Mapping[str, Any]]) -> Response:
     text = io.StringIO()
     writer = csv.writer(text)
-    if rows:
-        writer.writerow(rows[0].keys())
-    writer.writerows([_cell(value) for value in row.values()] for row in rows)
+    flat = [_flat(row) for row in rows]
+    if flat:
+        writer.writerow(flat[0])
+    writer.writerows([_cell(value) for value in row.values()] for row in flat)
     return Response(text.getvalue(), mimetype="text/csv")
 
 

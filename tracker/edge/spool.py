@@ -65,9 +65,9 @@ class Spool:
             flushed.set_result(None)
 
     def _write(self, lines: bytes) -> None:
-        # A fork shares the parent's file and its lock, so a child starts a segment of its own.
+        # A fork shares the parent's file and its lock: the child lets go of its copy and starts a segment of its own.
         if self._pid != os.getpid():
-            self._fd = -1
+            self._close()
         if self._fd < 0 or self._size >= self._segment_bytes or time.monotonic() - self._opened_at > SEGMENT_AGE_S:
             self._rotate()
         written = 0
@@ -92,7 +92,17 @@ class Spool:
         # Locked before it has its name: the loader never sees a segment without its writer.
         fcntl.flock(fd, fcntl.LOCK_EX)
         draft.rename(path)
+        if self._durable:
+            self._sync_folder()
         self._fd, self._pid, self._size, self._opened_at = fd, os.getpid(), 0, time.monotonic()
+
+    def _sync_folder(self) -> None:
+        """A file's name outlasts a power cut only once its folder has been synced."""
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def _close(self) -> None:
         if self._fd >= 0:

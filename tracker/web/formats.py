@@ -8,7 +8,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, format_datetime, format_interval, format_skeleton
+from babel.dates import format_date, format_interval, format_skeleton
 from babel.numbers import format_currency, format_decimal
 from flask import Flask, g, has_request_context, request
 
@@ -144,7 +144,8 @@ def period(value: Period) -> str:
 def moment(value: datetime | int) -> str:
     """An instant (or milliseconds since 1970) to the second in the workspace's zone."""
     at = days.from_ms(value) if isinstance(value, int) else value
-    return format_datetime(at.astimezone(zone()), "d MMM y, HH:mm:ss", locale=date_locale())
+    local = at.astimezone(zone())
+    return f"{format_skeleton('yMMMd', local, locale=date_locale())}, {local:%H:%M:%S}"
 
 
 def iso(value: datetime | int) -> str:
