@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Response
 
 from tracker import campaigns, days
@@ -10,7 +12,7 @@ from tracker.api.access import protected, workspace
 from tracker.api.openapi import operation
 from tracker.api.problems import answer
 from tracker.api.schemas import CampaignEdit, CampaignNew, PageQuery, StatsQuery, read_body, read_query
-from tracker.api.tables import csv_answer, cursor_id, page_answer, wants_csv
+from tracker.api.tables import csv_answer, page_by_id, wants_csv
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.reports import campaign as reports
@@ -23,10 +25,7 @@ blueprint = protected("api_campaigns", __name__)
 @blueprint.get("/campaigns.csv")
 @operation("List campaigns, newest first", query=PageQuery)
 def listed() -> Response:
-    query = read_query(PageQuery)
-    found = campaigns.listed(db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"])
-    next_cursor = str(found[-1].id) if len(found) == query["limit"] else None
-    return page_answer([shapes.campaign(campaign) for campaign in found], next_cursor)
+    return page_by_id(partial(campaigns.listed, db.session(), workspace()), shapes.campaign)
 
 
 @blueprint.post("/campaigns")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Blueprint, Response, current_app
 
 from tracker import conversions, links
@@ -10,7 +12,7 @@ from tracker.api.access import protected, workspace
 from tracker.api.openapi import document, operation
 from tracker.api.problems import answer
 from tracker.api.schemas import PageQuery, read_query
-from tracker.api.tables import cursor_id, page_answer
+from tracker.api.tables import page_answer, page_by_id
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.services import services
@@ -43,21 +45,13 @@ def events() -> Response:
 @blueprint.get("/conversions.csv")
 @operation("Conversions, newest first", query=PageQuery)
 def recorded() -> Response:
-    query = read_query(PageQuery)
-    found = conversions.recent(db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"])
-    next_cursor = str(found[-1].id) if len(found) == query["limit"] else None
-    return page_answer([shapes.conversion(conversion) for conversion in found], next_cursor)
+    return page_by_id(partial(conversions.recent, db.session(), workspace()), shapes.conversion)
 
 
 @blueprint.get("/conversions/reports")
 @operation("Every conversion report as it came in, with what became of it", query=PageQuery)
 def reported() -> Response:
-    query = read_query(PageQuery)
-    found = conversions.recent_reports(
-        db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"]
-    )
-    next_cursor = str(found[-1].id) if len(found) == query["limit"] else None
-    return page_answer([shapes.report(report) for report in found], next_cursor)
+    return page_by_id(partial(conversions.recent_reports, db.session(), workspace()), shapes.report)
 
 
 @blueprint.get("/workspace")

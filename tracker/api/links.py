@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask import Response
@@ -11,8 +12,8 @@ from tracker.api import shapes
 from tracker.api.access import protected, workspace
 from tracker.api.openapi import operation
 from tracker.api.problems import answer
-from tracker.api.schemas import LinkEdit, LinkNew, LinksNew, PageQuery, load, read_body, read_query
-from tracker.api.tables import cursor_id, page_answer
+from tracker.api.schemas import LinkEdit, LinkNew, LinksNew, PageQuery, load, read_body
+from tracker.api.tables import page_by_id
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.links import LinkDraft
@@ -60,9 +61,7 @@ def create_many() -> Response:
 @blueprint.get("/links.csv")
 @operation("List links, newest first", query=PageQuery)
 def listed() -> Response:
-    query = read_query(PageQuery)
-    found = links.listed(db.session(), workspace(), before_id=cursor_id(query["cursor"]), limit=query["limit"])
-    return page_answer([_shown(link) for link in found], str(found[-1].id) if len(found) == query["limit"] else None)
+    return page_by_id(partial(links.listed, db.session(), workspace()), _shown)
 
 
 @blueprint.get("/links/<code>")

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from flask import Response, request
 
 from tracker.api.problems import answer
+from tracker.api.schemas import PageQuery, read_query
 from tracker.errors import Invalid
+
+
+class HasId(Protocol):
+    """A row that has an id to go on from."""
+
+    @property
+    def id(self) -> Any: ...
+
+
+Row = TypeVar("Row", bound=HasId)
 
 # Maps whose keys differ from row to row.
 _FREE = ("filtered", "params")
@@ -65,8 +76,14 @@ def page_answer(rows: Sequence[Mapping[str, Any]], next_cursor: str | None) -> R
     return answer(200, {"items": rows, "next_cursor": next_cursor})
 
 
-def cursor_id(cursor: str | None) -> int | None:
-    """A cursor of a list ordered by id. Raises Invalid."""
+def page_by_id(fetch: Callable[..., Sequence[Row]], shape: Callable[[Row], Mapping[str, Any]]) -> Response:
+    """One page of a list that is ordered by id, newest first. Raises Invalid for a bad limit or cursor."""
+    query = read_query(PageQuery)
+    found = fetch(before_id=_cursor_id(query["cursor"]), limit=query["limit"])
+    return page_answer([shape(row) for row in found], str(found[-1].id) if len(found) == query["limit"] else None)
+
+
+def _cursor_id(cursor: str | None) -> int | None:
     if cursor is None:
         return None
     if not cursor.isascii() or not cursor.isdecimal() or len(cursor) > 18:

@@ -9,7 +9,7 @@ from tracker.web import (
     campaigns,
     conversions,
     dashboard,
-    debugger,
+    events,
     formats,
     install,
     links,
@@ -23,7 +23,7 @@ AREAS = (
     campaigns.pages,
     links.pages,
     conversions.pages,
-    debugger.pages,
+    events.pages,
     install.pages,
     settings.pages,
 )

@@ -11,7 +11,7 @@ from tracker.models import Workspace
 from tracker.services import services
 from tracker.web.access import ID_MAX, signed_in
 
-pages = Blueprint("debugger", __name__)
+pages = Blueprint("events", __name__)
 
 EVENTS_SHOWN = 50
 
