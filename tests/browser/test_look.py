@@ -141,3 +141,20 @@ def test_the_builder_works_without_scripts(browser: Browser, state: str, lived_i
         "https://shop.example/?utm_source=s&utm_medium=m&utm_campaign=plain"
     )
     context.close()
+
+
+def test_what_is_to_be_pasted_is_copied_by_a_button(browser: Browser, state: str, lived_in: Server) -> None:
+    context = browser.new_context(user_agent=PERSON, storage_state=state)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(f"{lived_in.url}/app/links/look")
+    key = lived_in.api("GET", "/workspace")["key"]
+    pasted = {
+        "short-url": f"{lived_in.url}/look",
+        "impression-pixel": f'<img src="{lived_in.url}/i/look.gif" width="1" height="1" alt="" border="0">',
+        "callback": f"curl '{lived_in.url}/c/{key}' -d cid=CID -d order=ORDER -d value=49.90 -d currency=EUR",
+    }
+    for name, text in pasted.items():
+        page.locator(f'[data-copy="#{name}"]').click()
+        assert page.evaluate("navigator.clipboard.readText()") == text
+    context.close()
