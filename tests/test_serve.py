@@ -151,6 +151,16 @@ def test_it_stops_cleanly_and_starts_again_with_everything_there(tmp_path: Path)
         eventually(lambda: again.request("GET", "/readyz").status, 200)
 
 
+def test_two_installations_on_one_machine_leave_each_other_alone(server: Server, tmp_path: Path) -> None:
+    before = server.loader_pid()
+    with Server(tmp_path / "data") as other:
+        assert other.loader_pid() != before
+        link = other.api("POST", "/links", SPRING)
+        other.request("GET", f"/{link['code']}", {"User-Agent": BROWSER})
+        eventually(lambda: other.today("spring")["clicks"], 1)
+    assert server.loader_pid() == before
+
+
 def test_a_port_in_use_is_told_and_nothing_is_left_running(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))

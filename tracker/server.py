@@ -6,7 +6,9 @@ import logging
 import os
 import sys
 import threading
+from hashlib import blake2s
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from gunicorn.app.wsgiapp import WSGIApplication
@@ -66,11 +68,20 @@ def prepare(settings: Settings) -> str:
     return f"Pages: {settings.public_url}/app/"
 
 
+def process_name(settings: Settings) -> str:
+    """Tells installations on one machine apart: gunicorn ends a loader that an earlier process of this name left."""
+    place = f"{settings.data_dir}:{settings.port}"
+    return f"tracker-{blake2s(place.encode(), digest_size=6).hexdigest()}"
+
+
 def gunicorn_settings(settings: Settings) -> dict[str, Any]:
     """What `gunicorn.conf.py` holds."""
     said: list[str] = []
+    name = process_name(settings)
 
     def on_starting(_server: Any) -> None:
+        # gunicorn would end whatever process has the number that a killed predecessor left here, ours or not.
+        Path(gettempdir(), f"gunicorn-dirty-{name}.pid").unlink(missing_ok=True)
         said.append(prepare(settings))
 
     def when_ready(_server: Any) -> None:
@@ -90,7 +101,7 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,
         "keepalive": 5,
         "loglevel": "warning",
-        "proc_name": "tracker",
+        "proc_name": name,
         "on_starting": on_starting,
         "when_ready": when_ready,
     }
