@@ -24,6 +24,16 @@ PAGES = {
     "install": "/app/install",
     "settings": "/app/settings",
 }
+# What reaches beyond its section or its own box, unless it stands in a region that can be scrolled.
+OUTSIDE = """[...document.querySelectorAll("section, .tile")].flatMap(room => {
+  const edge = room.getBoundingClientRect().right + 1;
+  return [...room.querySelectorAll("*")].filter(it => {
+    const place = it.getBoundingClientRect();
+    const spills = it.matches("button, a, p, h1, h2, h3") && place.width > 1 && it.scrollWidth > it.clientWidth + 1
+      && getComputedStyle(it).display !== "inline";
+    return place.width > 1 && (place.right > edge || spills) && !it.closest(".scroll, .unseen, [hidden]");
+  }).map(it => it.outerHTML.slice(0, 80));
+})"""
 LOOKS = [(width, scheme) for width in (390, 1440) for scheme in ("light", "dark")]
 
 
@@ -74,6 +84,7 @@ def test_every_page_fits_its_window_and_loads_only_from_here(
         page.wait_for_load_state("networkidle") if path == "/app/links/new" else None
         assert trouble == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} overflows"
+        assert page.evaluate(OUTSIDE) == [], f"{path}: these are cut off"
         assert all(answer.url.startswith(lived_in.url) for answer in answers)
         assert sum(len(answer.body()) for answer in answers) < WEIGHT_MAX_BYTES, path
         page.screenshot(path=picture_folder() / f"{title}-{name}.png", full_page=True)
