@@ -42,7 +42,7 @@ class Server:
         self.port = free_port()
         self.said = ""
         self.stopped_within_s = 0.0
-        self._environ = os.environ | {
+        self.environ = os.environ | {
             "PORT": str(self.port),
             "TRACKER_DATA_DIR": str(data_dir),
             "TRACKER_WORKERS": "2",
@@ -57,7 +57,7 @@ class Server:
     def __enter__(self) -> Server:
         self._log = (self.data_dir.parent / f"log-{self.port}").open("w+")
         self._process = subprocess.Popen(
-            [self.COMMAND, "serve"], env=self._environ, stdout=self._log, stderr=self._log, start_new_session=True
+            [self.COMMAND, "serve"], env=self.environ, stdout=self._log, stderr=self._log, start_new_session=True
         )
         deadline = time.monotonic() + START_WITHIN_S
         while True:
@@ -89,7 +89,7 @@ class Server:
 
     def run(self, *arguments: str, typed: str = "") -> str:
         command = [self.COMMAND, *arguments]
-        found = subprocess.run(command, env=self._environ, capture_output=True, text=True, input=typed, timeout=100)
+        found = subprocess.run(command, env=self.environ, capture_output=True, text=True, input=typed, timeout=100)
         assert found.returncode == 0, found.stderr
         return found.stdout
 

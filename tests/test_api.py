@@ -84,7 +84,7 @@ def test_refusals_are_problem_details_that_name_each_field(
     assert all(error["message"] for error in response.json["errors"])
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100_000])
 def test_a_body_that_is_no_object_is_400(api: Api, body: bytes) -> None:
     response = api("POST", "/links", data=body)
     assert (response.status_code, response.mimetype) == (400, "application/problem+json")
@@ -197,7 +197,12 @@ def test_the_default_range_is_the_last_fourteen_whole_days(api: Api, make_link: 
         ("interval=hour&from=2026-01-01&to=2026-03-01", "interval"),
         ("group_by=colour", "group_by"),
         ("compare=x", "compare"),
-        ("to=9999-12-31&from=9999-12-31", "from"),
+        ("from=1979-12-31&to=1980-02-01", "from"),
+        ("from=0001-01-01", "from"),
+        ("to=0001-01-02", "to"),
+        ("to=9999-12-31", "to"),
+        ("from=20261121", "from"),
+        ("from=2026-W47-6", "from"),
     ],
 )
 def test_a_bad_range_names_its_field(api: Api, make_link: MakeLink, query: str, field: str) -> None:

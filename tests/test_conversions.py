@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +40,7 @@ def ledger(session: Session) -> list[tuple[str, int]]:
     return [(row.status, row.minor) for row in session.scalars(select(LedgerEntry).order_by(LedgerEntry.id))]
 
 
-@pytest.mark.parametrize("how", ["query", "form", "json", "json-number"])
+@pytest.mark.parametrize("how", ["query", "form", "multipart", "json", "json-number", "beacon"])
 def test_a_callback_is_recorded_and_a_repeat_is_a_duplicate(
     client: FlaskClient, workspace: Workspace, click: Callable[..., str], session: Session, how: str
 ) -> None:
@@ -48,8 +49,11 @@ def test_a_callback_is_recorded_and_a_repeat_is_a_duplicate(
     def send() -> Any:
         if how == "query":
             return client.get(f"/c/{workspace.key}", query_string=sale)
-        if how == "form":
-            return client.post(f"/c/{workspace.key}", data=sale)
+        if how in ("form", "multipart"):
+            kind = {"content_type": "multipart/form-data"} if how == "multipart" else {}
+            return client.post(f"/c/{workspace.key}", data=sale, **kind)
+        if how == "beacon":
+            return client.post(f"/c/{workspace.key}", data=json.dumps(sale), content_type="text/plain;charset=UTF-8")
         return client.post(f"/c/{workspace.key}", json=sale | ({"value": 49.9} if how == "json-number" else {}))
 
     first, second = send(), send()
@@ -68,6 +72,17 @@ def test_a_refund_is_a_negative_row_and_leaves_the_count(
     assert ledger(session) == [("approved", 4990), ("approved", -1000), ("refunded", -3990)]
     (row,) = api("GET", "/conversions").json["items"]
     assert (row["status"], row["value"]) == ("refunded", "39.90")
+
+
+def test_a_known_orders_refund_needs_no_click_id(
+    client: FlaskClient, workspace: Workspace, click: Callable[..., str], session: Session
+) -> None:
+    client.post(f"/c/{workspace.key}", data={"cid": click(), "order": "A-1", "value": "49.90"})
+    refund = {"order": "A-1", "status": "refunded"}
+    assert client.post(f"/c/{workspace.key}", data=refund).json["result"] == "updated"
+    assert client.post(f"/c/{workspace.key}", data=refund | {"cid": "damaged"}).json["result"] == "duplicate"
+    assert client.post(f"/c/{workspace.key}", data=refund | {"goal": "other"}).json["result"] == "unmatched"
+    assert ledger(session) == [("approved", 4990), ("refunded", -4990)]
 
 
 def test_a_pixel_fills_what_is_missing_and_changes_nothing_known(
@@ -308,6 +323,15 @@ def test_a_click_that_converts_is_never_left_out(
     }
     assert cells[Kind.CLICK, Verdict.COUNTED] == (1, 1)
     assert (Kind.CLICK, Verdict.BOT) not in cells
+
+
+def test_a_pixel_is_read_as_far_as_it_can_be(
+    client: FlaskClient, workspace: Workspace, click: Callable[..., str], load: Callable[[], int], api: Api
+) -> None:
+    client.get(f"/c/{workspace.key}.gif?cid={click()}&order=caf%E9&txid=other")
+    load()
+    (row,) = api("GET", "/conversions").json["items"]
+    assert row["order"] == "caf\N{REPLACEMENT CHARACTER}"
 
 
 def test_a_report_marked_test_counts_nowhere(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tracker import clickid
-from tracker.edge.core import Edge, match
+from tracker.edge.core import Edge, match, origin_form
 from tracker.edge.decide import Pages, raw_query
 from tracker.edge.linkcache import LinkCache
 from tracker.edge.spool import Spool
@@ -62,6 +62,10 @@ def test_a_hot_path_is_a_code_or_a_pixel(path: str, expected: tuple[Kind, str] |
         (1, "6.6.6.6, 203.0.113.9", "203.0.113.9"),
         (2, "6.6.6.6, 203.0.113.9, 198.51.100.1", "203.0.113.9"),
         (2, "203.0.113.9", "192.0.2.1"),
+        (1, "203.0.113.9:5555", "203.0.113.9"),
+        (1, "2001:db8::1", "2001:db8::1"),
+        (1, "[2001:db8::1]", "2001:db8::1"),
+        (1, "[2001:db8::1]:443", "2001:db8::1"),
     ],
 )
 def test_an_address_is_believed_as_far_as_proxies_are_trusted(
@@ -90,3 +94,10 @@ def test_stray_bytes_of_a_query_are_percent_encoded() -> None:
     assert raw_query(b"a=%C3%BC&b=+") == "a=%C3%BC&b=+"
     assert raw_query("a=ü".encode()) == "a=%C3%BC"
     assert raw_query(b"\xff") == "%FF"
+    assert raw_query(b"a=1#fragment") == "a=1"
+
+
+def test_a_target_in_absolute_form_has_a_path_too() -> None:
+    assert origin_form("http://go.example/abc") == "/abc"
+    assert origin_form("http://go.example") == "/"
+    assert origin_form("*") == "*"

@@ -151,6 +151,7 @@ def test_a_purpose_that_only_resembles_prefetch_counts(
         ("curl/8.5.0", "curl"),
         ("python-requests/2.32.5", "python-requests"),
         ("", "no user agent"),
+        ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "Googlebot"),
     ],
 )
 def test_bots_are_redirected_and_kept_with_their_name(
@@ -187,7 +188,7 @@ def test_an_archived_or_expired_link_is_gone_or_falls_back(
     assert client.get(f"/{archived.code}").status_code == 302
     links.set_archived(session, archived, True)
     assert client.get(f"/{archived.code}").status_code == 410
-    expired = make_link(expires_at=days.from_ms(1), fallback_url="https://shop.example/over")
+    expired = make_link(expires_at=days.from_ms(10**12), fallback_url="https://shop.example/over")
     assert client.get(f"/{expired.code}").headers["Location"] == "https://shop.example/over"
     links.set_archived(session, archived, False)
     assert client.get(f"/{archived.code}").status_code == 302
@@ -282,3 +283,49 @@ def test_the_fallback_is_set_on_the_settings_page_and_in_force_at_once(client: F
     assert refused.status_code == 422
     assert 'id="fallback_url-error"' in refused.text
     assert 'value="example.org"' in refused.text
+
+
+@pytest.mark.parametrize(
+    ("agent", "verdict", "detail"),
+    [
+        ("Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)", 0, "via_proxy"),
+        ("YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html", 0, "via_proxy"),
+        ("Mozilla/5.0", Verdict.MACHINE_OPEN, "Apple Mail Privacy Protection"),
+    ],
+)
+def test_mail_providers_pictures_are_told_from_bots(
+    client: FlaskClient,
+    make_link: MakeLink,
+    stored: Callable[[], list[StoredEvent]],
+    agent: str,
+    verdict: int,
+    detail: str,
+) -> None:
+    link = make_link()
+    client.get(f"/i/{link.code}.gif", headers={"User-Agent": agent})
+    client.get(f"/{link.code}", headers={"User-Agent": agent})
+    click, opened = stored()
+    assert (opened.verdict, opened.detail) == (verdict, detail)
+    assert click.verdict == Verdict.BOT
+
+
+def test_head_on_the_honeypot_is_a_head(
+    client: FlaskClient, make_link: MakeLink, stored: Callable[[], list[StoredEvent]]
+) -> None:
+    client.head(f"/h/{make_link().code}")
+    assert [event.verdict for event in stored()] == [Verdict.HEAD]
+
+
+def test_other_methods_are_refused_with_the_allowed_ones(client: FlaskClient, make_link: MakeLink) -> None:
+    link = make_link()
+    for path in (f"/{link.code}", f"/i/{link.code}.gif", "/c/w_x.gif", f"/h/{link.code}"):
+        response = client.post(path)
+        assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
+        assert response.headers["X-Robots-Tag"] == "noindex, nofollow"
+
+
+@pytest.mark.parametrize("path", ["/abc/", "/" + "x" * 65, "/s/x", "/t.js/x", "/"])
+def test_whatever_is_answered_stays_out_of_search_engines(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    assert response.headers["X-Robots-Tag"] == "noindex, nofollow"
+    assert response.status_code in (302, 303, 308, 404)

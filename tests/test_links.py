@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from tracker import links
@@ -84,6 +86,9 @@ def test_absolute_urls_with_a_host_are_destinations(url: str) -> None:
         ("http://localhost:8000/x", "own short domain"),
         ("http://127.0.0.1:8000/x", "own short domain"),
         ("http://0x7f000001:8000/x", "own short domain"),
+        ("http://[::ffff:127.0.0.1]:8000/x", "own short domain"),
+        ("http://0:8000/x", "own short domain"),
+        ("http://127.8.8.8:8000/x", "own short domain"),
     ],
 )
 def test_anything_else_is_refused_with_the_reason(url: str, word: str) -> None:
@@ -113,6 +118,9 @@ def test_anything_else_is_refused_with_the_reason(url: str, word: str) -> None:
         ("query_mode", "mine"),
         ("referrer_policy", "none"),
         ("click_id_param", "a b"),
+        ("click_id_param", "utm_source"),
+        ("expires_at", datetime(9999, 12, 31, 23, tzinfo=timezone(-timedelta(hours=14)))),
+        ("expires_at", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))),
         ("fallback_url", "go.example"),
         ("tags", ("",) * 30 + ("x" * 65,)),
     ],
@@ -176,3 +184,31 @@ def test_another_workspace_does_not_see_a_link(make_link: MakeLink, session: Ses
     session.commit()
     with pytest.raises(NotFound):
         links.find(session, stranger, link.code)
+
+
+@pytest.mark.parametrize("names", [["Same"] * 12, [f"Slug{'!' * n}" for n in range(12)]])
+def test_links_made_at_once_share_a_new_campaign_or_number_its_slug(
+    engine: Engine, workspace: Workspace, session: Session, names: list[str]
+) -> None:
+    workspace_id, start = workspace.id, threading.Barrier(len(names))
+    session.rollback()
+    failures: list[BaseException] = []
+
+    def make(name: str) -> None:
+        draft = LinkDraft(destination="https://shop.example/", campaign=name, source="s", medium="m")
+        with Session(engine) as own:
+            start.wait()
+            try:
+                links.create(own, own.get_one(Workspace, workspace_id), draft, OWN)
+            except BaseException as failure:
+                failures.append(failure)
+
+    threads = [threading.Thread(target=make, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert session.scalar(select(func.count(Link.id))) == len(names)
+    slugs = sorted(session.scalars(select(Campaign.slug)))
+    assert len(slugs) == len(set(slugs)) == len(set(names))

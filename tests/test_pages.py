@@ -15,9 +15,11 @@ from sqlalchemy.orm import Session
 
 from tests.conftest import BROWSER, OWNER, PASSWORD
 from tracker import accounts, days
+from tracker.events import Kind, Verdict
 from tracker.models import Link, Workspace
 from tracker.money import Money
 from tracker.reports.campaign import Period
+from tracker.stores import Batch, EventStore, StoredEvent
 from tracker.web import formats
 from tracker.web.periods import BARS_MAX
 
@@ -589,3 +591,27 @@ def test_numbers_and_dates_can_be_written_in_every_language(app: Flask) -> None:
             assert formats.number(12_000)
             assert "2020" in formats.period(Period(date(2020, 2, 3), date(2020, 3, 4)))
             assert formats.money(Money(-123_450, "KWD"))
+
+
+# Every word there is
+
+
+@pytest.mark.parametrize("number", list(Kind))
+def test_every_kind_and_verdict_of_event_has_its_words(
+    owner: FlaskClient, store: EventStore, workspace: Workspace, number: Kind
+) -> None:
+    rows = [
+        StoredEvent(1_763_700_000_000, verdict, number, verdict, workspace.id, None, None, None, None, None, None)
+        for verdict in Verdict
+    ]
+    store.append(Batch("words", 0, 1, rows))
+    shown = owner.get("/app/events")
+    assert shown.status_code == 200
+    assert shown.text.count("<time") == len(Verdict)
+
+
+@pytest.mark.parametrize("path", ["/app/../abc", "/app/%2e%2e/abc", "/app/./x", "/app/x/../../abc"])
+def test_signing_in_leads_to_no_path_with_dots(app: Flask, owner: FlaskClient, path: str) -> None:
+    client = app.test_client()
+    form = {"email": OWNER, "password": PASSWORD}
+    assert client.post("/app/login", query_string={"next": path}, data=form).headers["Location"] == "/app/"

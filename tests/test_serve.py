@@ -38,7 +38,9 @@ def eventually(look: Callable[[], Any], expected: Any, within_s: float = 2.0) ->
 def test_it_says_where_to_go_and_makes_private_files(server: Server) -> None:
     assert re.search(rf"http://localhost:{server.port}/app/setup/[\w-]+ \(works once\)", server.said)
     assert server.request("GET", "/healthz").status == 200
-    assert oct((server.data_dir / "secrets.json").stat().st_mode)[-3:] == "600"
+    assert oct(server.data_dir.stat().st_mode)[-3:] == "700"
+    for name in ("secrets.json", "tracker.sqlite3"):
+        assert oct((server.data_dir / name).stat().st_mode)[-3:] == "600"
 
 
 def test_a_click_is_reported_within_two_seconds(server: Server) -> None:
@@ -53,6 +55,32 @@ def test_a_click_is_reported_within_two_seconds(server: Server) -> None:
     assert server.today("spring")["impressions"] == 1
     assert server.today("spring")["unique_clicks"] == 1
     assert today is not None
+
+
+def test_a_request_in_absolute_form_is_a_click(server: Server) -> None:
+    link = server.api("POST", "/links", SPRING | {"campaign": "absolute"})
+    request = f"GET http://localhost:{server.port}/{link['code']}?a=1 HTTP/1.1\r\nHost: x\r\n"
+    answer = server.raw(f"{request}User-Agent: {BROWSER}\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 302 ")
+    assert b"&a=1&cid=" in answer
+
+
+def test_commands_know_the_servers_port(server: Server) -> None:
+    environ = {name: value for name, value in server.environ.items() if name != "PORT"}
+    command = [
+        Server.COMMAND,
+        "link",
+        "add",
+        "https://shop.example/",
+        "--campaign",
+        "c",
+        "--source",
+        "s",
+        "--medium",
+        "m",
+    ]
+    made = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    assert made.stdout.startswith(f"http://localhost:{server.port}/")
 
 
 def test_head_and_long_and_odd_requests_are_answered(server: Server) -> None:
@@ -104,6 +132,16 @@ def test_a_killed_loader_comes_back_and_nothing_is_lost(server: Server) -> None:
         for _ in range(10):
             server.request("GET", f"/{link['code']}", {"User-Agent": BROWSER})
         eventually(lambda: server.today("killed")["clicks"], 10 * (round_ + 1), within_s=20)
+
+
+def test_a_loader_ends_with_its_arbiter_and_another_takes_over(server: Server) -> None:
+    link = server.api("POST", "/links", SPRING | {"campaign": "orphan"})
+    loader = server.loader_pid()
+    arbiter = int(Path(f"/proc/{loader}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(arbiter, signal.SIGKILL)
+    eventually(lambda: Path(f"/proc/{loader}").exists(), False, within_s=10)
+    server.request("GET", f"/{link['code']}", {"User-Agent": BROWSER})
+    eventually(lambda: server.today("orphan")["clicks"], 1, within_s=20)
 
 
 def test_a_stopped_database_leaves_redirects_alone(server: Server) -> None:
@@ -159,6 +197,14 @@ def test_two_installations_on_one_machine_leave_each_other_alone(server: Server,
         other.request("GET", f"/{link['code']}", {"User-Agent": BROWSER})
         eventually(lambda: other.today("spring")["clicks"], 1)
     assert server.loader_pid() == before
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    environ = os.environ | {"TRACKER_DATA_DIR": str(tmp_path / "file" / "data")}
+    stopped = subprocess.run([Server.COMMAND, "serve"], env=environ, capture_output=True, text=True, timeout=60)
+    assert (stopped.returncode, stopped.stderr.count("\n")) == (1, 1)
+    assert "TRACKER_DATA_DIR" in stopped.stderr
 
 
 def test_a_port_in_use_is_told_and_nothing_is_left_running(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
-from flask import Flask
+from flask import Flask, Response
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -73,6 +74,7 @@ def _create(settings: Settings) -> tuple[Flask, Edge]:
     api.register(app)
     web.register(app)
     app.register_error_handler(HTTPException, _on_http_error)
+    app.after_request(_keep_out_of_search)
     app.wsgi_app = _Inside(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     edge = Edge(
         LinkCache(engine, settings.click_id_param),
@@ -86,12 +88,21 @@ def _create(settings: Settings) -> tuple[Flask, Edge]:
 
 
 def _on_http_error(error: HTTPException) -> ResponseReturnValue:
-    """To whom an error is told: a program, a person at a page, or whoever asked for something that is neither."""
+    """To whom an error is told: a program, a person at a page, or whoever followed an address that is neither."""
     if api.is_api():
         return api.of_http_error(error)
-    return web.responses.of_http_error(error) if web.responses.is_page() else error.get_response()
+    if web.responses.is_page():
+        return web.responses.of_http_error(error)
+    return (_pages().not_found, 404) if error.code == 404 else error.get_response()
 
 
+def _keep_out_of_search(response: Response) -> Response:
+    """Nothing here belongs into a search engine."""
+    response.headers.setdefault("X-Robots-Tag", "noindex, nofollow")
+    return response
+
+
+@cache
 def _pages() -> Pages:
     folder = resource_dir("static")
     return Pages((folder / "not-found.html").read_bytes(), (folder / "gone.html").read_bytes())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from itertools import count
 
 from slugify import slugify
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from tracker import days
 from tracker.destinations import text_refusal
 from tracker.errors import Invalid, NotFound, Taken
+from tracker.extensions import insert_into
 from tracker.models import NAME_MAX, Campaign, Workspace
 
 
@@ -20,29 +21,40 @@ def slug_of(text: str) -> str:
 
 def ensure(session: Session, workspace: Workspace, utm_campaign: str) -> Campaign:
     """The campaign of this exact `utm_campaign` value, made when it is new. The caller commits."""
-    known = session.scalar(
-        select(Campaign).where(Campaign.workspace_id == workspace.id, Campaign.utm_campaign == utm_campaign)
-    )
-    return known or _new_campaign(session, workspace, utm_campaign, name=utm_campaign)
+    return _of_value(session, workspace, utm_campaign) or _make(session, workspace, utm_campaign, utm_campaign)[0]
 
 
-def _new_campaign(session: Session, workspace: Workspace, utm_campaign: str, name: str) -> Campaign:
+def _of_value(session: Session, workspace: Workspace, utm_campaign: str) -> Campaign | None:
+    query = select(Campaign).where(Campaign.workspace_id == workspace.id, Campaign.utm_campaign == utm_campaign)
+    return session.scalar(query)
+
+
+def _make(session: Session, workspace: Workspace, utm_campaign: str, name: str) -> tuple[Campaign, bool]:
+    """A campaign under the first free slug, and whether it is new.
+
+    The insertion decides, not a look beforehand: of two requests for one value, or for one slug, the later finds the
+    row of the earlier and takes it, or the next slug.
+    """
     slug = slug_of(utm_campaign)
-    taken = set(
-        session.scalars(
-            select(Campaign.slug).where(Campaign.workspace_id == workspace.id, Campaign.slug.startswith(slug))
+    for number in count(1):
+        new = (
+            insert_into(session.get_bind().dialect.name, Campaign)
+            .values(
+                workspace_id=workspace.id,
+                slug=slug if number == 1 else f"{slug}-{number}",
+                name=name,
+                utm_campaign=utm_campaign,
+                created_at=days.now(),
+            )
+            .on_conflict_do_nothing()
+            .returning(Campaign.id)
         )
-    )
-    choices: Iterable[str] = (slug, *(f"{slug}-{n}" for n in range(2, len(taken) + 3)))
-    campaign = Campaign(
-        workspace_id=workspace.id,
-        slug=next(choice for choice in choices if choice not in taken),
-        name=name,
-        utm_campaign=utm_campaign,
-    )
-    session.add(campaign)
-    session.flush()
-    return campaign
+        made = session.scalar(new)
+        if made is not None:
+            return session.get_one(Campaign, made), True
+        if known := _of_value(session, workspace, utm_campaign):
+            return known, False
+    raise AssertionError("unreachable: numbers do not end")
 
 
 def create(session: Session, workspace: Workspace, utm_campaign: str, name: str | None = None) -> Campaign:
@@ -54,17 +66,10 @@ def create(session: Session, workspace: Workspace, utm_campaign: str, name: str 
     }
     if errors := {field: message for field, message in found.items() if message}:
         raise Invalid(errors)
-    taken = Taken({"campaign": f"There is a campaign “{utm_campaign}” already."})
-    if session.scalar(
-        select(Campaign.id).where(Campaign.workspace_id == workspace.id, Campaign.utm_campaign == utm_campaign)
-    ):
-        raise taken
-    try:
-        campaign = _new_campaign(session, workspace, utm_campaign, name)
-        session.commit()
-    except IntegrityError:
-        session.rollback()
-        raise taken from None
+    campaign, is_new = _make(session, workspace, utm_campaign, name)
+    session.commit()
+    if not is_new:
+        raise Taken({"campaign": f"There is a campaign “{utm_campaign}” already."})
     return campaign
 
 

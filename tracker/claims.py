@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -70,11 +70,22 @@ def read_params(query: str, body: bytes = b"", content_type: str = "") -> dict[s
             found.setdefault(name, value)
     if len(found) > PARAMS_MAX:
         raise Malformed({"body": f"A report has at most {PARAMS_MAX} parameters."})
+    return _named_our_way(found.items())
+
+
+def _named_our_way(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found = dict(pairs)
     for name, others in ALIASES.items():
         for other in others:
             if other in found:
                 found.setdefault(name, found.pop(other))
     return found
+
+
+def read_pixel(query: str) -> dict[str, str]:
+    """The parameters of a conversion pixel: it is answered in any case, so whatever can be read of it is kept."""
+    pairs = parse_qsl(query, keep_blank_values=True, errors="replace")[:PARAMS_MAX]
+    return _named_our_way(reversed(pairs))
 
 
 def _query_pairs(field: str, text: str) -> list[tuple[str, str]]:
@@ -90,7 +101,8 @@ def _body_pairs(body: bytes, content_type: str) -> list[tuple[str, str]]:
     if len(body) > BODY_MAX_BYTES:
         raise Malformed({"body": f"A report has at most {BODY_MAX_BYTES:,} bytes."})
     kind = content_type.partition(";")[0].strip().lower()
-    if kind.endswith("json") or (not kind and body.lstrip()[:1] == b"{"):
+    # A beacon sends its JSON as plain text.
+    if kind.endswith("json") or (kind in ("", "text/plain") and body.lstrip()[:1] == b"{"):
         try:
             content = orjson.loads(body)
         except ValueError:

@@ -6,6 +6,7 @@ What only one command needs, the server above all, is imported when it runs: the
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from tracker import __version__, accounts, campaigns, days, links, printing, schema, snippets
-from tracker.config import Settings
+from tracker.config import Settings, ensure_data_dir
 from tracker.destinations import OwnDomain
 from tracker.errors import Invalid, TrackerError
 from tracker.extensions import open_engine
@@ -49,12 +50,15 @@ class Commands(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """Tag destinations, make short links, count what they bring."""
+    os.umask(0o077)  # what is stored is nobody else's to read
 
 
 @contextmanager
 def _workspace() -> Iterator[tuple[Settings, Engine, Session, Workspace]]:
     """The database brought up to date, and the installation's workspace."""
     settings = Settings.from_env()
+    if "PORT" not in os.environ:
+        settings = settings.as_served()
     schema.upgrade(settings)
     engine = open_engine(settings.database_url)
     try:
@@ -75,7 +79,8 @@ def serve() -> None:
     """Serve pages, redirects and pixels, and load what they count."""
     from tracker import server
 
-    Settings.from_env()  # a malformed setting is told of in one line, before gunicorn starts
+    # A malformed setting is told of in one line, before gunicorn starts.
+    ensure_data_dir(Settings.from_env().data_dir)
     server.serve()
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from tracker.errors import SettingError
 PREFIX = "TRACKER_"
 DURABILITIES = ("process", "disk")
 PORT_DEFAULT = 8000
+PORT_FILE = "served-port"
 WORKERS_MAX = 64
 
 
@@ -79,12 +80,24 @@ def _param(name: str, text: str | None) -> str:
     if text is None:
         return "cid"
     if not clickid_param_ok(text):
-        raise SettingError(f"{name} is 1 to 32 letters, digits, “-” or “_”, not “{text}”.")
+        raise SettingError(f"{name} is 1 to 32 letters, digits, “-” or “_”, and no utm_ name, not “{text}”.")
     return text
 
 
 def clickid_param_ok(text: str) -> bool:
-    return 0 < len(text) <= 32 and text.isascii() and text.replace("-", "a").replace("_", "a").isalnum()
+    """A name for the click id: short, plain, and not one that a tag has."""
+    plain = text.isascii() and text.replace("-", "a").replace("_", "a").isalnum()
+    return plain and len(text) <= 32 and not text.lower().startswith("utm_")
+
+
+def ensure_data_dir(folder: Path) -> None:
+    """Makes the data folder, for its owner only. Raises SettingError where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingError(f"TRACKER_DATA_DIR: {folder} cannot be made: {error.strerror}.") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingError(f"TRACKER_DATA_DIR: {folder} cannot be written.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +143,17 @@ class Settings:
         """Where short links live: the configured address, else this machine's own."""
         return self.base_url or f"http://localhost:{self.port}"
 
+    def remember_port(self) -> None:
+        """Leaves word for commands that are not told the port."""
+        (self.data_dir / PORT_FILE).write_text(str(self.port), encoding="ascii")
+
+    def as_served(self) -> Settings:
+        """These settings with the port of the server on this data folder, for commands that run beside it."""
+        try:
+            return replace(self, port=int((self.data_dir / PORT_FILE).read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            return self
+
     @property
     def spool_dir(self) -> Path:
         return self.data_dir / "spool"
@@ -160,7 +184,7 @@ class Secrets:
         """Reads `secrets.json` (mode 0600), made on first use. Whoever links the finished file first wins a race."""
         path = data_dir / "secrets.json"
         if not path.exists():
-            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            ensure_data_dir(data_dir)
             fresh = {
                 "session_key": secrets.token_urlsafe(32),
                 "customer_key": secrets.token_hex(32),

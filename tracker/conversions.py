@@ -67,9 +67,14 @@ def record(
     except Invalid as error:
         return _keep(session, workspace, params, sighting, Outcome("refused", reason="bad_value", errors=error.errors))
     reason, click, link = _match(session, workspace, claim, click_keys)
-    if click is None or link is None:
-        return _keep(session, workspace, params, sighting, Outcome("unmatched", reason=reason), claim)
-    conversion, is_new = _claim_row(session, workspace, claim, click, link, sighting)
+    if click is not None and link is not None:
+        conversion, is_new = _claim_row(session, workspace, claim, click, link, sighting)
+    else:
+        # A later word on a known order needs no click id: shops send refunds by order alone.
+        known = _known(session, workspace, claim) if claim.order and not claim.test else None
+        if known is None:
+            return _keep(session, workspace, params, sighting, Outcome("unmatched", reason=reason), claim)
+        conversion, is_new = known, False
     changed = _apply(session, conversion, claim, sighting, is_new)
     result = "recorded" if is_new else "updated" if changed else "duplicate"
     slug = session.scalar(select(Campaign.slug).where(Campaign.id == conversion.campaign_id))
@@ -99,7 +104,6 @@ def _claim_row(
     session: Session, workspace: Workspace, claim: Claim, click: clickid.Click, link: Link, sighting: Sighting
 ) -> tuple[Conversion, bool]:
     """The sale's one row. UNIQUE decides which report makes it: two that race both try, one inserts."""
-    dedup_key = f"o:{claim.order}" if claim.order else f"c:{claim.cid}"
     status = claim.status or "approved"
     new = (
         insert_into(session.get_bind().dialect.name, Conversion)
@@ -108,7 +112,7 @@ def _claim_row(
             campaign_id=link.campaign_id,
             link_id=link.id,
             goal=claim.goal,
-            dedup_key=dedup_key,
+            dedup_key=_dedup_key(claim),
             order_id=claim.order,
             click_id=claim.cid,
             click_at_ms=click.at_ms,
@@ -129,10 +133,23 @@ def _claim_row(
     made = session.scalar(new)
     if made is not None:
         return session.get_one(Conversion, made), True
+    known = _known(session, workspace, claim)
+    assert known is not None  # noqa: S101 (narrows the type: it is what the insertion ran into, and none is deleted)
+    return known, False
+
+
+def _dedup_key(claim: Claim) -> str:
+    return f"o:{claim.order}" if claim.order else f"c:{claim.cid}"
+
+
+def _known(session: Session, workspace: Workspace, claim: Claim) -> Conversion | None:
+    """The conversion that a claim is another report of, locked where the database can lock a row."""
     query = select(Conversion).where(
-        Conversion.workspace_id == workspace.id, Conversion.goal == claim.goal, Conversion.dedup_key == dedup_key
+        Conversion.workspace_id == workspace.id,
+        Conversion.goal == claim.goal,
+        Conversion.dedup_key == _dedup_key(claim),
     )
-    return session.scalars(query.with_for_update().execution_options(populate_existing=True)).one(), False
+    return session.scalar(query.with_for_update().execution_options(populate_existing=True))
 
 
 def _apply(session: Session, conversion: Conversion, claim: Claim, sighting: Sighting, is_new: bool) -> bool:

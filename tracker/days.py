@@ -8,6 +8,8 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
 BUCKET_S = 900
+# Names in the zone database that stand for no zone.
+NO_PLACES = frozenset({"Factory", "localtime"})
 BUCKET_MS = BUCKET_S * 1000
 
 
@@ -20,7 +22,7 @@ class Span(NamedTuple):
 
 
 def is_zone(name: str) -> bool:
-    return name in available_timezones()
+    return name in available_timezones() and name not in NO_PLACES
 
 
 def now() -> datetime:

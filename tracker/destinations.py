@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,6 @@ from ada_url import URL
 DESTINATION_MAX = 8192
 TEXT_MAX = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,18 @@ class OwnDomain:
     def _same(host: str, port: str, own: Any) -> bool:
         own_host = _host(URL(own.geturl()).hostname)
         own_port = str(own.port or "") or _default_port(own.scheme + ":")
-        same_host = host == own_host or {host, own_host} <= _LOOPBACK
-        return same_host and (port == own_port or {port, own_port} == {"80", "443"})
+        return host == own_host and (port == own_port or {port, own_port} == {"80", "443"})
 
 
 def _host(name: str) -> str:
-    return name.rstrip(".").lower()
+    """A host name to compare by: all that leads to this very machine is called `localhost`."""
+    name = name.rstrip(".").lower()
+    try:
+        address = ip_address(name.strip("[]"))
+    except ValueError:
+        return name
+    inner = getattr(address, "ipv4_mapped", None) or address
+    return "localhost" if inner.is_loopback or inner.is_unspecified else name
 
 
 def _default_port(protocol: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -80,10 +80,17 @@ def check(draft: LinkDraft, own: OwnDomain) -> dict[str, str]:
     if draft.referrer_policy not in REFERRER_POLICIES:
         found["referrer_policy"] = f"A referrer policy is one of {', '.join(REFERRER_POLICIES)}."
     if draft.click_id_param and not clickid_param_ok(draft.click_id_param):
-        found["click_id_param"] = "The click id's name is 1 to 32 letters, digits, “-” or “_”."
+        found["click_id_param"] = "The click id's name is 1 to 32 letters, digits, “-” or “_”, and no utm_ name."
+    if draft.expires_at and not _in_range(draft.expires_at):
+        found["expires_at"] = "An expiry lies between the years 1971 and 9000."
     if len(draft.tags) > TAGS_MAX or any(text_refusal("A tag", tag, needed=True, size_max=64) for tag in draft.tags):
         found["tags"] = f"At most {TAGS_MAX} tags, each of 1 to 64 characters."
     return {field: message for field, message in found.items() if message}
+
+
+def _in_range(at: datetime) -> bool:
+    """Whether an instant can be counted in any zone."""
+    return datetime(1971, 1, 1, tzinfo=UTC) <= at < datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def tidy(draft: LinkDraft) -> LinkDraft:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -11,20 +12,21 @@ from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
 from tracker.reports.metrics import Rate, Totals
 
-COLUMNS = ("Impressions", "Clicks", "Unique/day", "CTR", "Conversions", "Conv. rate", "Revenue")
+COLUMNS = ("Impressions", "Clicks", "Unique", "CTR", "Conversions", "Rate", "Revenue")
+NARROW = ("Seen", "Clicks", "Uniq.", "CTR", "Conv.", "Rate", "Revenue")
+WIDE = 100
 
 
 def percent(rate: Rate) -> str:
-    """`4.0 % (3.7–4.4)`, or a dash where there is no rate."""
+    """`4.0 %` above its interval `3.7–4.4`, or a dash where there is no rate."""
     if rate.value is None:
         return "–"
     interval = rate.interval
-    limits = f" ({interval[0] * 100:.1f}–{interval[1] * 100:.1f})" if interval else ""
+    limits = f"\n{interval[0] * 100:.1f}–{interval[1] * 100:.1f}" if interval else ""
     return f"{rate.value * 100:.1f} %{limits}"
 
 
 def _cells(found: Totals) -> list[str]:
-    revenue = ", ".join(f"{money.amount} {money.currency}" for money in found.revenue)
     return [
         f"{found.impressions:,}",
         f"{found.clicks:,}",
@@ -32,14 +34,15 @@ def _cells(found: Totals) -> list[str]:
         percent(found.ctr),
         f"{found.conversions:,}",
         percent(found.conversion_rate),
-        revenue or "–",
+        "\n".join(f"{money.amount} {money.currency}" for money in found.revenue) or "–",
     ]
 
 
-def _table(first: str) -> Table:
-    table = Table(first, header_style="bold")
-    for column in COLUMNS:
-        table.add_column(column, justify="right")
+def _table(console: Console, first: str) -> Table:
+    table = Table(header_style="bold", box=box.SIMPLE)
+    table.add_column(first, overflow="fold", min_width=8)
+    for column in COLUMNS if console.width >= WIDE else NARROW:
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
@@ -60,14 +63,16 @@ def report(console: Console, built: CampaignReport, group_by: str, lag_s: float)
     console.print(
         f"[bold]{built.campaign.name}[/bold]  {period.first} to {period.last}, {built.timezone}, {lag_s:.1f} s behind"
     )
-    table = _table(group_by.capitalize())
+    table = _table(console, group_by.capitalize())
     for group in built.groups[group_by]:
         table.add_row(group.key or "–", *_cells(group.totals))
     table.add_section()
     table.add_row("All", *_cells(built.totals), style="bold")
     if built.previous and built.previous_period:
-        table.add_row(f"{built.previous_period.first} to {built.previous_period.last}", *_cells(built.previous))
+        table.add_row("Before", *_cells(built.previous))
     console.print(table)
+    if built.previous_period:
+        console.print(f"Before: {built.previous_period.first} to {built.previous_period.last}")
     for name, change in (built.changes or {}).items():
         console.print(_change(name.replace("_", " "), change))
     left_out = ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in built.totals.filtered.items())
@@ -75,7 +80,7 @@ def report(console: Console, built: CampaignReport, group_by: str, lag_s: float)
 
 
 def today(console: Console, built: CampaignReport) -> None:
-    table = _table("Today so far")
+    table = _table(console, "Today so far")
     table.add_row(str(built.period.first), *_cells(built.totals))
     console.print(table)
 

@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-from tracker.config import Settings
+from tracker.config import Settings, ensure_data_dir
 from tracker.extensions import open_engine
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
@@ -32,7 +32,7 @@ def is_current(engine: Engine, settings: Settings) -> bool:
 
 def upgrade(settings: Settings) -> bool:
     """Brings the database up to date; False where it was already. Makes the data folder, readable by its owner only."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    ensure_data_dir(settings.data_dir)
     engine = open_engine(settings.database_url)
     try:
         if is_current(engine, settings):

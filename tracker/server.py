@@ -22,6 +22,7 @@ from tracker.pipeline.loader import Loader
 from tracker.stores import open_store
 
 CLOSE_WITHIN_S = 4
+WATCH_S = 0.5
 REQUEST_LINE_MAX_BYTES = 65536
 
 
@@ -35,6 +36,14 @@ class LoaderApp(DirtyApp):
         self._loader = Loader(settings, engine, open_store(engine))
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._watch, args=(os.getppid(),), name="watch", daemon=True).start()
+
+    def _watch(self, parent: int) -> None:
+        """Without its arbiter this process would live on, and hold the port it has inherited."""
+        while not self._stop.wait(WATCH_S):
+            if os.getppid() != parent:
+                self.close()
+                os._exit(1)
 
     def _run(self) -> None:
         """A loader that ended without being told to takes its process with it, and the arbiter starts another."""
@@ -59,6 +68,7 @@ def prepare(settings: Settings) -> str:
     """Secrets, schema and the set-up token, in the arbiter and so once; answers what to tell whoever started it."""
     _ = settings.secrets
     schema.upgrade(settings)
+    settings.remember_port()
     engine = open_engine(settings.database_url)
     with Session(engine) as session:
         token = accounts.setup_token(session)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import orjson
 from flask import Blueprint, Response, current_app, request
 from sqlalchemy import select
@@ -25,7 +27,6 @@ SPECULATIVE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 
 @blueprint.after_request
 def _headers(response: Response) -> Response:
-    response.headers["X-Robots-Tag"] = "noindex, nofollow"
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -50,14 +51,20 @@ def report(key: str) -> Response:
         applied=True,
     )
     try:
-        params = claims.read_params(
-            request.query_string.decode("utf-8", "replace"), request.get_data(), request.headers.get("Content-Type", "")
-        )
+        params = claims.read_params(request.query_string.decode("utf-8", "replace"), *_body())
     except Invalid as error:
         return refused(error)
     response, event = _record(event, params)
     services().spool.append(encode(event))
     return response
+
+
+def _body() -> tuple[bytes, str]:
+    """The body and its type; a multipart form as the plain one it stands for."""
+    kind = request.headers.get("Content-Type", "")
+    if request.mimetype == "multipart/form-data":
+        return urlencode(list(request.form.items(multi=True))).encode(), "application/x-www-form-urlencoded"
+    return request.get_data(), kind
 
 
 def _record(event: Event, params: dict[str, str]) -> tuple[Response, Event]:

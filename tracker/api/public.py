@@ -19,12 +19,6 @@ LAG_MAX_S = 60
 SCRIPT_AGE_S = 3600
 
 
-@blueprint.after_request
-def _headers(response: Response) -> Response:
-    response.headers["X-Robots-Tag"] = "noindex, nofollow"
-    return response
-
-
 @blueprint.get("/healthz")
 def healthz() -> Response:
     return answer(200, {"status": "ok"})

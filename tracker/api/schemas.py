@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from flask import request
 from marshmallow import Schema, ValidationError, fields, validate
 
@@ -97,7 +98,10 @@ def load(schema: type[Schema], content: Any) -> dict[str, Any]:
 
 
 def read_body(schema: type[Schema]) -> dict[str, Any]:
-    content = request.get_json(force=True, silent=True)
+    try:
+        content = orjson.loads(request.get_data())
+    except ValueError:
+        content = None
     if not isinstance(content, dict):
         raise Malformed({"body": "The body is a JSON object."})
     return load(schema, content)

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from tracker.edge.core import Edge, match
-from tracker.edge.decide import Answer, Orphan, Request, Target, raw_query
+from tracker.edge.core import Edge, match, origin_form
+from tracker.edge.decide import WRONG_METHOD, Answer, Orphan, Request, Target, raw_query
 from tracker.edge.linkcache import DatabaseAway
 from tracker.events import Event, Kind, encode
 
@@ -19,6 +19,11 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _NOWHERE = Orphan(None)
 
 
+async def _send(send: Send, answer: Answer) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
 class AsgiEdge:
     """Answers redirects and pixels once their event is in the spool; passes all else on."""
 
@@ -28,9 +33,14 @@ class AsgiEdge:
         self._poller: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hot = match(scope["path"]) if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") else None
+        if scope["type"] == "http" and not scope["path"].startswith("/"):
+            scope = {**scope, "path": origin_form(scope["path"])}
+        hot = match(scope["path"]) if scope["type"] == "http" else None
         if hot is None:
             await self._behind(scope, receive, send)
+            return
+        if scope["method"] not in ("GET", "HEAD"):
+            await _send(send, WRONG_METHOD)
             return
         if self._poller is None:
             self._poller = asyncio.get_running_loop().create_task(self._poll())
@@ -38,8 +48,7 @@ class AsgiEdge:
         request = self._read(scope)
         answer, event = await self._answer(kind, code, request)
         await self._edge.spool.append_soon(encode(event))
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-        await send({"type": "http.response.body", "body": b"" if request.is_head else answer.body})
+        await _send(send, answer._replace(body=b"") if request.is_head else answer)
 
     async def _answer(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
         edge = self._edge

@@ -23,6 +23,18 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def origin_form(target: str) -> str:
+    """The path of a request target in absolute form (`http://host/path`), which every server has to take (RFC 9112)."""
+    return "/" + target.partition("://")[2].partition("/")[2] if "://" in target else target
+
+
+def without_port(hop: str) -> str:
+    """Some proxies append the port: `192.0.2.1:5555`, `[2001:db8::1]:5555`."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+
+
 def match(path: str) -> tuple[Kind, str] | None:
     """The kind and the code or key of a hot path; `None` for everything that Flask answers."""
     head, slash, tail = path[1:].partition("/")
@@ -67,7 +79,7 @@ class Edge:
         if not self._trusted_proxies or not forwarded_for:
             return peer
         hops = forwarded_for.split(",")
-        return hops[-self._trusted_proxies].strip()[:64] if len(hops) >= self._trusted_proxies else peer
+        return without_port(hops[-self._trusted_proxies].strip()[:64]) if len(hops) >= self._trusted_proxies else peer
 
     def answer(self, kind: Kind, code: str, request: Request, target: Target | Orphan) -> tuple[Answer, Event]:
         """The decision, with a fresh moment. A conversion needs no target: the loader finds its workspace."""

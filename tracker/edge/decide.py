@@ -103,7 +103,9 @@ def header_safe(text: str) -> str:
 
 
 def raw_query(query: bytes) -> str:
-    """A request's query as it came; bytes beyond ASCII, which no valid one has, are percent-encoded."""
+    """A request's query as it came. Of what no valid one has, stray bytes are percent-encoded and `#` ends it."""
+    if b"#" in query:
+        query = query.partition(b"#")[0]
     try:
         return query.decode("ascii")
     except UnicodeDecodeError:
@@ -155,7 +157,8 @@ def honeypot(request: Request, code: str, target: Target | Orphan, moment: Momen
     """Nobody sees this link: whoever follows it is a mail scanner."""
     if isinstance(target, Orphan):
         return NOTHING_HERE, _event(Kind.HONEYPOT, request, moment, Verdict.UNKNOWN_CODE, 0, code)
-    return NOTHING_HERE, _event(Kind.HONEYPOT, request, moment, Verdict.SCANNER, target.link_id, code)
+    verdict = _verdict(request) or Verdict.SCANNER
+    return NOTHING_HERE, _event(Kind.HONEYPOT, request, moment, verdict, target.link_id, code)
 
 
 def unavailable(kind: Kind, request: Request, code: str, moment: Moment) -> tuple[Answer, Event]:
@@ -289,4 +292,5 @@ def _elsewhere(fallback_url: str | None, status: int, page: bytes) -> Answer:
 # To a speculative fetch: the browser drops it and asks again when the person really clicks.
 NOT_NOW = Answer(503, [NO_STORE, ROBOTS, EMPTY])
 TRY_AGAIN = Answer(503, [NO_STORE, RETRY_AFTER, ROBOTS, EMPTY])
+WRONG_METHOD = Answer(405, [(b"allow", b"GET, HEAD"), NO_STORE, ROBOTS, EMPTY])
 NOTHING_HERE = Answer(204, [NO_STORE, ROBOTS])

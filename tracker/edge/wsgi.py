@@ -7,13 +7,19 @@ from http import HTTPStatus
 from typing import Any
 
 from tracker.edge.core import Edge, match
-from tracker.edge.decide import Answer, Orphan, Request, raw_query
+from tracker.edge.decide import WRONG_METHOD, Answer, Orphan, Request, raw_query
 from tracker.edge.linkcache import DatabaseAway
 from tracker.events import Event, Kind, encode
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+def _start(start_response: StartResponse, answer: Answer) -> list[bytes]:
+    status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
+    start_response(status, [(name.decode().title(), value.decode("latin-1")) for name, value in answer.headers])
+    return [answer.body] if answer.body else []
 
 
 class WsgiEdge:
@@ -24,16 +30,16 @@ class WsgiEdge:
         self._behind = behind
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        hot = match(environ.get("PATH_INFO", "/")) if environ["REQUEST_METHOD"] in ("GET", "HEAD") else None
+        hot = match(environ.get("PATH_INFO", "/"))
         if hot is None:
             return self._behind(environ, start_response)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _start(start_response, WRONG_METHOD)
         kind, code = hot
         request = self._read(environ)
         answer, event = self._answer(kind, code, request)
         self._edge.spool.append(encode(event))
-        status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
-        start_response(status, [(name.decode().title(), value.decode("latin-1")) for name, value in answer.headers])
-        return [] if request.is_head else [answer.body]
+        return _start(start_response, answer._replace(body=b"") if request.is_head else answer)
 
     def _answer(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
         edge = self._edge

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from tracker import claims, conversions, days
 from tracker.config import Secrets
-from tracker.errors import Malformed
 from tracker.events import Event, Kind, Verdict
 from tracker.models import Conversion, Link, Workspace
 from tracker.stores import EventStore
@@ -68,10 +67,7 @@ def apply_conversion(session: Session, event: Event, secrets: Secrets) -> Place 
     if event.verdict != Verdict.COUNTED:
         return Place(workspace.id)
     callback = event.kind == Kind.CALLBACK
-    try:
-        params = orjson.loads(event.params) if callback else claims.read_params(event.params)
-    except Malformed:
-        params = {"query": event.params[: claims.TEXT_MAX]}
+    params = orjson.loads(event.params) if callback else claims.read_pixel(event.params)
     sighting = claims.Sighting(event.at_ms, event.nonce, "callback" if callback else "pixel")
     outcome = conversions.record(session, workspace, params, sighting, secrets.click_keys, secrets.customer_key)
     if outcome.conversion_id is None:

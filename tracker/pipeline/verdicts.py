@@ -13,6 +13,10 @@ from tracker.events import Event, Kind, Verdict
 
 AGENTS_REMEMBERED_MAX = 50_000
 LABEL_MAX = 80
+# These fetch a picture when the mail is first opened: a person looks. Gmail's and Yahoo's own names for them.
+IMAGE_PROXIES = ("GoogleImageProxy", "YahooMailProxy")
+# Apple's mail privacy fetches every picture at delivery, under this agent and no more.
+MAIL_PRIVACY_AGENT = "Mozilla/5.0"
 
 
 class Judgement(NamedTuple):
@@ -44,7 +48,7 @@ def bot_label(agent: str) -> str | None:
     name = max(names, key=len, default=found)
     # The whole product name around what was found: `Slackbot-LinkExpanding`, not `Slackbot`.
     whole = re.search(rf"[\w.-]*{re.escape(name)}[\w.-]*", agent)
-    return (whole.group() if whole else name).strip(" /(;.")[:LABEL_MAX] or "bot"
+    return (whole.group() if whole else name).partition("/")[0].strip(" (;.")[:LABEL_MAX] or "bot"
 
 
 def judge(event: Event, *, known: bool) -> Judgement:
@@ -55,5 +59,10 @@ def judge(event: Event, *, known: bool) -> Judgement:
     # A shop's server reports with a tool's agent: only what a person looks at or follows is judged by it.
     if verdict != Verdict.COUNTED or event.kind not in (Kind.IMPRESSION, Kind.CLICK):
         return Judgement(verdict)
+    if event.kind == Kind.IMPRESSION:
+        if event.agent == MAIL_PRIVACY_AGENT:
+            return Judgement(Verdict.MACHINE_OPEN, "Apple Mail Privacy Protection")
+        if any(name in event.agent for name in IMAGE_PROXIES):
+            return Judgement(Verdict.COUNTED, "via_proxy")
     label = bot_label(event.agent)
     return Judgement(Verdict.BOT, label) if label else Judgement(Verdict.COUNTED)

@@ -21,6 +21,7 @@ from tracker.stores import Cell, EventStore
 DAYS_DEFAULT = 14
 DAYS_MAX = 1100
 HOURLY_DAYS_MAX = 31
+FIRST_DAY, LAST_DAY = date(1980, 1, 1), date(2100, 1, 1)
 INTERVALS = ("day", "hour", "week", "month")
 GROUPS: dict[str, Callable[[Link], str | None]] = {
     "link": lambda link: link.code,
@@ -100,22 +101,24 @@ def read_period(workspace: Workspace, first: str | None, last: str | None, now: 
     default = default_period(workspace, now)
     errors: dict[str, str] = {}
 
-    def day(field: str, text: str | None, otherwise: date) -> date:
+    def day(field: str, text: str) -> date:
+        """One way to write a date, of the several that ISO 8601 has."""
         try:
-            return date.fromisoformat(text) if text else otherwise
+            found = date.fromisoformat(text)
         except ValueError:
-            errors[field] = "A date is written like 2026-11-07."
-            return otherwise
+            found = date.min
+        if found.isoformat() != text or not FIRST_DAY <= found <= LAST_DAY:
+            errors[field] = f"A date is written like 2026-11-07, from {FIRST_DAY} to {LAST_DAY}."
+            return default.last
+        return found
 
-    end = day("to", last, today(workspace, now).last if first else default.last)
-    start = day("from", first, end - timedelta(days=DAYS_DEFAULT - 1))
+    end = day("to", last) if last else today(workspace, now).last if first else default.last
+    start = day("from", first) if first else end - timedelta(days=DAYS_DEFAULT - 1)
     period = Period(start, end)
     if not errors and period.length < 1:
         errors["to"] = "The last day lies before the first."
     if not errors and period.length > DAYS_MAX:
         errors["from"] = f"A report covers at most {DAYS_MAX} days."
-    if not errors and not date(1971, 1, 1) <= start <= end <= date(2100, 1, 1):
-        errors["from"] = "A report covers days from 1971 to 2100."
     if errors:
         raise Invalid(errors)
     return period

@@ -75,7 +75,7 @@ def totals(cells: Iterable[Cell], sales: Mapping[int, Sales]) -> Totals:
     filtered: dict[str, int] = {}
     for cell in cells:
         if cell.verdict != Verdict.COUNTED:
-            if cell.kind in (Kind.IMPRESSION, Kind.CLICK):
+            if cell.n and cell.kind in (Kind.IMPRESSION, Kind.CLICK):
                 word = Verdict(cell.verdict).word
                 filtered[word] = filtered.get(word, 0) + cell.n
         elif cell.kind == Kind.IMPRESSION:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flask import abort, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -53,7 +53,9 @@ def local_path(text: str | None) -> str | None:
     except ValueError:
         return None
     ours = parts.path == "/app" or parts.path.startswith("/app/")
-    return text if ours and not parts.scheme and not parts.netloc and "//" not in parts.path else None
+    # A browser resolves dots before it asks, and a short link may lie where they lead.
+    straight = "//" not in parts.path and not {".", ".."} & set(unquote(parts.path).split("/"))
+    return text if ours and straight and not parts.scheme and not parts.netloc else None
 
 
 def id_from_query(name: str) -> int | None:

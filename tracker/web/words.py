@@ -19,7 +19,13 @@ VERDICTS: dict[str, tuple[str, str, str]] = {
     "inactive": ("inactive", "hits on links out of use", "The link was archived or had expired."),
     "test": ("test", "test hits", "Carries a test code: shown here, never in a report."),
 }
-KINDS = {Kind.IMPRESSION: "impression", Kind.CLICK: "click", Kind.CONVERSION: "conversion", Kind.HONEYPOT: "honeypot"}
+KINDS = {
+    Kind.IMPRESSION: "impression",
+    Kind.CLICK: "click",
+    Kind.CONVERSION: "conversion",
+    Kind.HONEYPOT: "honeypot",
+    Kind.CALLBACK: "callback",
+}
 RESULTS = {
     "recorded": "A new conversion.",
     "duplicate": "Known already; nothing changed.",
