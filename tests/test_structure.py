@@ -12,7 +12,7 @@ PACKAGE = ROOT / "tracker"
 
 # From the top down: a module may import from its own row and from those below it.
 ROWS = (
-    ("cli", "gunicorn_conf"),
+    ("cli", "gunicorn_conf", "migrating"),
     ("server",),
     ("app", "demo", "printing"),
     ("web",),

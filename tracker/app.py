@@ -21,7 +21,7 @@ from tracker.edge.decide import Pages, raw_query
 from tracker.edge.linkcache import LinkCache
 from tracker.edge.spool import Spool
 from tracker.edge.wsgi import Environ, StartResponse, WsgiEdge
-from tracker.extensions import csrf, db, engine_options, login, migrate, open_engine
+from tracker.extensions import csrf, db, engine_options, login, open_engine
 from tracker.services import Services
 from tracker.stores import open_store
 
@@ -65,7 +65,6 @@ def _create(settings: Settings) -> tuple[Flask, Edge]:
         WTF_CSRF_TIME_LIMIT=None,
     )
     db.init_app(app)
-    migrate.init_app(app, db, directory=str(PACKAGE / "migrations"))
     csrf.init_app(app)
     login.init_app(app)
     engine = open_engine(settings.database_url)

@@ -1,14 +1,13 @@
-"""The database's schema: brought up to date once, by one process, before anything serves."""
+"""The database's schema: brought up to date once, by one process, before anything serves.
+
+Whether there is anything to do is asked without Alembic: loading it costs a server a fifth of a second at each start.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect, text
 
 from tracker.config import Settings, ensure_data_dir
 from tracker.extensions import open_engine
@@ -16,18 +15,18 @@ from tracker.extensions import open_engine
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 
 
-def _config(settings: Settings) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("sqlalchemy.url", settings.database_url.replace("%", "%%"))
-    return config
+def newest() -> str:
+    """The number of the newest revision: files are named `0001_what_it_does.py`, and each follows the one before."""
+    return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
 
 
-def is_current(engine: Engine, settings: Settings) -> bool:
-    """Whether the stored revision is the newest there is."""
-    heads = set(ScriptDirectory.from_config(_config(settings)).get_heads())
+def stored(engine: Engine) -> str | None:
+    """The revision that the database is at; `None` for an empty one."""
+    if not inspect(engine).has_table("alembic_version"):
+        return None
     with engine.connect() as connection:
-        return set(MigrationContext.configure(connection).get_current_heads()) == heads
+        revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return revision
 
 
 def upgrade(settings: Settings) -> bool:
@@ -35,9 +34,19 @@ def upgrade(settings: Settings) -> bool:
     ensure_data_dir(settings.data_dir)
     engine = open_engine(settings.database_url)
     try:
-        if is_current(engine, settings):
+        if stored(engine) == newest():
             return False
     finally:
         engine.dispose()
-    command.upgrade(_config(settings), "head")
+    _upgrade(settings)
     return True
+
+
+def _upgrade(settings: Settings) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("sqlalchemy.url", settings.database_url.replace("%", "%%"))
+    command.upgrade(config, "head")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
-from typing import NamedTuple
-
-from crawleruseragents import CRAWLER_USER_AGENTS_DATA
-from is_bot import Bots
+from typing import TYPE_CHECKING, NamedTuple
 
 from tracker.events import Event, Kind, Verdict
+
+if TYPE_CHECKING:
+    from is_bot import Bots
 
 AGENTS_REMEMBERED_MAX = 50_000
 LABEL_MAX = 80
@@ -26,13 +26,20 @@ class Judgement(NamedTuple):
     detail: str | None = None
 
 
+# The two lists are loaded with the first agent: a server that imports this before it forks should not wait for them.
+
+
 @cache
 def _bots() -> Bots:
+    from is_bot import Bots
+
     return Bots()
 
 
 @cache
 def _labels() -> list[re.Pattern[str]]:
+    from crawleruseragents import CRAWLER_USER_AGENTS_DATA
+
     return [re.compile(entry["pattern"]) for entry in CRAWLER_USER_AGENTS_DATA]
 
 
