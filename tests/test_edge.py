@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
+from tests.conftest import BROWSER
 from tracker import clickid, days, links
 from tracker.config import Settings
 from tracker.destinations import OwnDomain
@@ -329,3 +330,28 @@ def test_whatever_is_answered_stays_out_of_search_engines(client: FlaskClient, p
     response = client.get(path)
     assert response.headers["X-Robots-Tag"] == "noindex, nofollow"
     assert response.status_code in (302, 303, 308, 404)
+
+
+@pytest.mark.parametrize(
+    ("agent", "expected"),
+    [
+        (BROWSER, "desktop/Linux/Firefox"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+            "Version/18.5 Mobile/15E148 Safari/604.1",
+            "mobile/iOS/Mobile%20Safari",
+        ),
+        (
+            "Mozilla/5.0 (Linux; Android 15; SM-X710) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 "
+            "Safari/537.36",
+            "tablet/Android/Chrome",
+        ),
+        ("", "//"),
+    ],
+)
+def test_a_destination_may_ask_for_device_system_and_browser(
+    client: FlaskClient, make_link: MakeLink, agent: str, expected: str
+) -> None:
+    link = make_link(destination="https://shop.example/{device}/{os}/{browser}?c={country}")
+    location = client.get(f"/{link.code}", headers={"User-Agent": agent}).headers["Location"]
+    assert location.startswith(f"https://shop.example/{expected}?c=&utm_source=")

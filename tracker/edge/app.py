@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from tracker.edge.agents import describe
 from tracker.edge.core import Edge, match, origin_form
 from tracker.edge.decide import WRONG_METHOD, Answer, Orphan, Request, Target, raw_query
 from tracker.edge.linkcache import DatabaseAway
@@ -58,6 +59,8 @@ class AsgiEdge:
                 target = await asyncio.get_running_loop().run_in_executor(None, edge.cache.load, code)
             except DatabaseAway:
                 return edge.answer_unavailable(kind, code, request)
+        if isinstance(target, Target) and target.wants_agent:
+            await asyncio.get_running_loop().run_in_executor(None, describe, request.agent)
         return edge.answer(kind, code, request, target)
 
     def _read(self, scope: Scope) -> Request:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from tracker import clickid, utm
+from tracker.edge.agents import describe
 from tracker.events import AGENT_MAX, CODE_MAX, LANGUAGE_MAX, PARAMS_MAX, REFERRER_MAX, Event, Kind, Verdict
 
 GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
@@ -87,6 +88,7 @@ class Target:
     fragment: str | None
     own_names: frozenset[str]
     macros: dict[str, str] | None
+    wants_agent: bool
     expires_at_ms: int | None
     archived: bool
     fallback_url: str | None
@@ -194,7 +196,7 @@ def _event(kind: Kind, request: Request, moment: Moment, verdict: Verdict, link_
 def _location(target: Target, request: Request, click_id: str, moment: Moment) -> str:
     base, query, fragment, has_id = target.base, target.query, target.fragment, False
     if target.macros is not None:
-        values = _macro_values(target.macros, request, click_id, moment)
+        values = _macro_values(target, request, click_id, moment)
         has_id = any("{clickid}" in part for part in (base, query or "", fragment or ""))
         base = fill(base, values)
         query = None if query is None else fill(query, values)
@@ -246,10 +248,12 @@ def fill(text: str, values: dict[str, str]) -> str:
     return text
 
 
-def _macro_values(own: dict[str, str], request: Request, click_id: str, moment: Moment) -> dict[str, str]:
-    """`country`, `device`, `os` and `browser` are not known yet when a redirect is answered: they are left empty."""
+def _macro_values(target: Target, request: Request, click_id: str, moment: Moment) -> dict[str, str]:
+    """`country` needs a geographic database, which there is none of yet: it is left empty."""
     values = dict.fromkeys(MACROS, "")
-    values.update(own)
+    values.update(target.macros or {})
+    if target.wants_agent:
+        values.update(describe(request.agent)._asdict())
     values["clickid"] = click_id
     values["ts"] = str(moment.at_ms // 1000)
     values["referrer_host"] = host_of(request.referrer)

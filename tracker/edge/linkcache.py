@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from tracker import days, utm
+from tracker.edge.agents import AgentFacts
 from tracker.edge.decide import MACROS, Orphan, Target, header_safe
 from tracker.models import EVERY_CODE, Link, LinkChange, Workspace
 
@@ -51,6 +52,7 @@ def compile_target(link: Link, click_id_param: str) -> Target:
         fragment=parts.fragment,
         own_names=utm.names_in(parts.query),
         macros=own if marks else None,
+        wants_agent=not set(AgentFacts._fields).isdisjoint(marks),
         expires_at_ms=days.to_ms(link.expires_at) if link.expires_at else None,
         archived=link.archived_at is not None,
         fallback_url=_ascii_url(link.fallback_url) if link.fallback_url else None,
