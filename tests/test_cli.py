@@ -81,10 +81,10 @@ def test_the_demo_fills_a_month_and_its_report_adds_up(run: Run) -> None:
     made = run("demo")
     assert made.returncode == 0, made.stderr
     assert made.stdout.splitlines() == [
-        "https://go.example/app/campaigns/autumn-launch",
-        "https://go.example/app/campaigns/spring-sale",
+        "https://go.example/app/campaigns/demo-autumn-launch",
+        "https://go.example/app/campaigns/demo-spring-sale",
     ]
-    found = json.loads(run("report", "spring-sale", "--group-by", "content", "--json").stdout)
+    found = json.loads(run("report", "demo-spring-sale", "--group-by", "content", "--json").stdout)
     totals, groups = found["totals"], found["groups"]
     for metric in ("impressions", "clicks", "unique_clicks", "conversions"):
         assert totals[metric] == sum(group[metric] for group in groups) > 0
@@ -92,7 +92,7 @@ def test_the_demo_fills_a_month_and_its_report_adds_up(run: Run) -> None:
     assert 0.02 < totals["ctr"]["low"] < totals["ctr"]["value"] < totals["ctr"]["high"] < 0.08
     assert totals["filtered"]["bot"] > 0
     assert all(step["clicks"] for step in found["series"])
-    printed = run("report", "spring-sale").stdout
+    printed = run("report", "demo-spring-sale").stdout
     assert "Today so far" in printed
     assert f"{totals['clicks']:,}" in printed
     again = run("demo")

@@ -60,12 +60,12 @@ class Sort(NamedTuple):
 
 
 SORTS = (
-    Sort("spring-sale", "newsletter", "email", "hero-a", 0.26, 0.037, 0.055, True),
-    Sort("spring-sale", "newsletter", "email", "hero-b", 0.26, 0.049, 0.060, True),
-    Sort("spring-sale", "newsletter", "email", "text-only", 0.18, 0.034, 0.050, True),
-    Sort("spring-sale", "google", "cpc", "brand", 0.10, 0.50, 0.080, False),
-    Sort("autumn-launch", "facebook", "paid_social", "video", 0.12, 0.35, 0.020, False),
-    Sort("autumn-launch", "partner", "referral", "banner", 0.08, 0.012, 0.030, True),
+    Sort("demo-spring-sale", "newsletter", "email", "hero-a", 0.26, 0.037, 0.055, True),
+    Sort("demo-spring-sale", "newsletter", "email", "hero-b", 0.26, 0.049, 0.060, True),
+    Sort("demo-spring-sale", "newsletter", "email", "text-only", 0.18, 0.034, 0.050, True),
+    Sort("demo-spring-sale", "google", "cpc", "brand", 0.10, 0.50, 0.080, False),
+    Sort("demo-autumn-launch", "facebook", "paid_social", "video", 0.12, 0.35, 0.020, False),
+    Sort("demo-autumn-launch", "partner", "referral", "banner", 0.08, 0.012, 0.030, True),
 )
 
 

@@ -14,7 +14,7 @@ WEIGHT_MAX_BYTES = 100_000
 PAGES = {
     "overview": "/app/",
     "campaigns": "/app/campaigns",
-    "campaign": "/app/campaigns/spring-sale",
+    "campaign": "/app/campaigns/demo-spring-sale",
     "links": "/app/links",
     "builder": "/app/links/new",
     "link": "/app/links/look",
@@ -94,8 +94,8 @@ def test_every_page_fits_its_window_and_loads_only_from_here(
 def test_the_page_shows_what_the_api_says(browser: Browser, state: str, lived_in: Server) -> None:
     context = browser.new_context(user_agent=PERSON, storage_state=state)
     page = context.new_page()
-    page.goto(f"{lived_in.url}/app/campaigns/spring-sale")
-    totals = lived_in.api("GET", "/campaigns/spring-sale/stats")["totals"]
+    page.goto(f"{lived_in.url}/app/campaigns/demo-spring-sale")
+    totals = lived_in.api("GET", "/campaigns/demo-spring-sale/stats")["totals"]
     for metric in ("impressions", "clicks", "unique_clicks", "conversions"):
         expect(page.locator(f'[data-metric="{metric}"]')).to_have_text(f"{totals[metric]:,}")
     for metric in ("ctr", "conversion_rate"):
