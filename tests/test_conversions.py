@@ -293,6 +293,35 @@ def test_reports_that_race_make_one_conversion(
     assert ledger(session) == [("approved", 300)]
 
 
+def test_changes_that_race_leave_a_ledger_that_adds_up(
+    engine: Engine, workspace: Workspace, click: Callable[..., str], settings: Settings, session: Session
+) -> None:
+    cid, workspace_id = click(), workspace.id
+    start = threading.Barrier(8)
+
+    def report(number: int) -> None:
+        with Session(engine) as own:
+            start.wait()
+            for step in range(5):
+                sale = {"order": "R-2", "value": f"{number}.{step}0"} | ({"cid": cid} if number % 2 else {})
+                conversions.record(
+                    own,
+                    own.get_one(Workspace, workspace_id),
+                    sale,
+                    Sighting(days.to_ms(days.now()), number * 100 + step, "callback"),
+                    settings.secrets.click_keys,
+                    settings.secrets.customer_key,
+                )
+
+    threads = [threading.Thread(target=report, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sale = session.scalars(select(Conversion)).one()
+    assert sum(minor for _, minor in ledger(session)) == sale.minor
+
+
 def test_a_sale_beyond_the_window_is_kept_and_marked(
     client: FlaskClient, workspace: Workspace, make_link: MakeLink, settings: Settings, api: Api
 ) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import case, func, literal, select, update
+from sqlalchemy import and_, case, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from tracker import clickid, days
@@ -143,13 +143,18 @@ def _dedup_key(claim: Claim) -> str:
 
 
 def _known(session: Session, workspace: Workspace, claim: Claim) -> Conversion | None:
-    """The conversion that a claim is another report of, locked where the database can lock a row."""
-    query = select(Conversion).where(
+    """The conversion that a claim is another report of, held until the commit.
+
+    Of two reports at once each reads what the other left, or the ledger's differences would not add up. An update that
+    changes nothing holds the row in any database; SQLite knows no other lock.
+    """
+    here = and_(
         Conversion.workspace_id == workspace.id,
         Conversion.goal == claim.goal,
         Conversion.dedup_key == _dedup_key(claim),
     )
-    return session.scalar(query.with_for_update().execution_options(populate_existing=True))
+    session.execute(update(Conversion).where(here).values(goal=Conversion.goal))
+    return session.scalar(select(Conversion).where(here).execution_options(populate_existing=True))
 
 
 def _apply(session: Session, conversion: Conversion, claim: Claim, sighting: Sighting, is_new: bool) -> bool:
