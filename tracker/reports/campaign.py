@@ -21,6 +21,7 @@ from tracker.stores import Cell, EventStore
 DAYS_DEFAULT = 14
 DAYS_MAX = 1100
 HOURLY_DAYS_MAX = 31
+IN_MAX = 500
 FIRST_DAY, LAST_DAY = date(1980, 1, 1), date(2100, 1, 1)
 INTERVALS = ("day", "hour", "week", "month")
 GROUPS: dict[str, Callable[[Link], str | None]] = {
@@ -145,8 +146,8 @@ def build(
 ) -> CampaignReport:
     """Puts the report together. `group_by` names keys of GROUPS; `compare` adds as many days directly before."""
     zone = ZoneInfo(workspace.timezone)
-    links = list(session.scalars(select(Link).where(Link.workspace_id == workspace.id)).unique()) if group_by else []
     cells, sales, outside = _collect(session, store, campaign, period, zone)
+    links = _links(session, campaign, {cell.link_id for cell in cells} | set(sales)) if group_by else []
     before = period.before if compare else None
     previous = None
     if before:
@@ -160,7 +161,7 @@ def build(
         as_of=now.astimezone(UTC),
         totals=found,
         series=_series(session, store, campaign, period, zone, interval),
-        groups={name: _groups(campaign, links, cells, sales, GROUPS[name]) for name in group_by},
+        groups={name: _groups(links, cells, sales, GROUPS[name]) for name in group_by},
         previous_period=before,
         previous=previous,
         previous_series=_series(session, store, campaign, before, zone, interval) if before else None,
@@ -193,19 +194,22 @@ def _collect(
     return store.totals(campaign.id, start, end), sales, outside
 
 
+def _links(session: Session, campaign: Campaign, seen: set[int]) -> list[Link]:
+    """The links that a campaign has, and those it had when something happened on them."""
+    own = list(session.scalars(select(Link).where(Link.campaign_id == campaign.id)))
+    moved = sorted(seen.difference(link.id for link in own))
+    for start in range(0, len(moved), IN_MAX):
+        own += session.scalars(select(Link).where(Link.id.in_(moved[start : start + IN_MAX])))
+    return own
+
+
 def _groups(
-    campaign: Campaign,
-    links: list[Link],
-    cells: list[Cell],
-    sales: dict[int, metrics.Sales],
-    key_of: Callable[[Link], str | None],
+    links: list[Link], cells: list[Cell], sales: dict[int, metrics.Sales], key_of: Callable[[Link], str | None]
 ) -> list[Group]:
-    """Groups of the campaign's links, also of those it once had, the busiest first."""
-    seen = {cell.link_id for cell in cells} | set(sales)
+    """Links by their key, the busiest group first."""
     grouped: dict[str | None, list[Link]] = {}
     for link in links:
-        if link.campaign_id == campaign.id or link.id in seen:
-            grouped.setdefault(key_of(link), []).append(link)
+        grouped.setdefault(key_of(link), []).append(link)
     groups = []
     for key, members in grouped.items():
         ids = {link.id for link in members}
