@@ -100,7 +100,7 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
     return {
         "bind": [f"0.0.0.0:{settings.port}"],
         "wsgi_app": "tracker.server:create_asgi()",
-        "worker_class": "asgi",
+        "worker_class": "tracker.edge.worker.EdgeWorker",
         "workers": settings.workers,
         "asgi_lifespan": "off",
         "dirty_apps": ["tracker.server:LoaderApp"],

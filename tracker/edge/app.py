@@ -29,7 +29,7 @@ class AsgiEdge:
     """Answers redirects and pixels once their event is in the spool; passes all else on."""
 
     def __init__(self, edge: Edge, behind: Application) -> None:
-        self._edge = edge
+        self.edge = edge
         self._behind = behind
         self._poller: asyncio.Task[None] | None = None
 
@@ -43,16 +43,15 @@ class AsgiEdge:
         if scope["method"] not in ("GET", "HEAD"):
             await _send(send, WRONG_METHOD)
             return
-        if self._poller is None:
-            self._poller = asyncio.get_running_loop().create_task(self._poll())
+        self.start_polling()
         kind, code = hot
         request = self._read(scope)
         answer, event = await self._answer(kind, code, request)
-        await self._edge.spool.append_soon(encode(event))
+        await self.edge.spool.append_soon(encode(event))
         await _send(send, answer._replace(body=b"") if request.is_head else answer)
 
     async def _answer(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
-        edge = self._edge
+        edge = self.edge
         target: Target | Orphan | None = _NOWHERE if kind == Kind.CONVERSION else edge.cache.get(code)
         if target is None:
             try:
@@ -75,7 +74,7 @@ class AsgiEdge:
         return Request(
             is_head=scope["method"] == "HEAD",
             query=raw_query(scope["query_string"]),
-            address=self._edge.client_address(client[0] if client else "", forwarded.decode("latin-1")),
+            address=self.edge.client_address(client[0] if client else "", forwarded.decode("latin-1")),
             agent=text(b"user-agent"),
             referrer=text(b"referer"),
             language=text(b"accept-language"),
@@ -83,9 +82,13 @@ class AsgiEdge:
             gpc=headers.get(b"sec-gpc") == b"1",
         )
 
+    def start_polling(self) -> None:
+        if self._poller is None:
+            self._poller = asyncio.get_running_loop().create_task(self._poll())
+
     async def _poll(self) -> None:
         """Keeps the link cache current for as long as the worker lives."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._edge.cache.poll_s)
-            await loop.run_in_executor(None, self._edge.cache.poll)
+            await asyncio.sleep(self.edge.cache.poll_s)
+            await loop.run_in_executor(None, self.edge.cache.poll)
