@@ -35,7 +35,7 @@ def test_a_plain_request_is_read_in_one_pass(tmp_path: Path) -> None:
     assert (hot.kind, hot.code, hot.closes) == (Kind.CLICK, "abc", False)
     found = hot.request
     assert (found.is_head, found.query, found.address, found.agent) == (True, "x=1&y", "192.0.2.1", BROWSER)
-    assert (found.purpose, found.gpc) == ("prefetch;prerender prefetch", True)
+    assert (found.purpose, found.gpc) == ("prefetch;prerender,prefetch", True)
     assert found.referrer == "https://a.example/?q=\xfc"
 
 

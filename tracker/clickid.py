@@ -7,7 +7,8 @@ has one spelling. A forger has one chance in 2^48 a try, and each try costs a re
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from collections.abc import Mapping
 from hashlib import blake2s
 from hmac import compare_digest
@@ -19,6 +20,7 @@ NONCE_MAX = 2**40 - 1
 KEYS_MAX = 64
 _BODY_BYTES = 15
 _CHECK_BYTES = 6
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -41,7 +43,8 @@ def make(key: Key, link_id: int, at_ms: int, nonce: int) -> str:
     """A click id for one click. Raises OverflowError when a part is out of its range."""
     packed = key.number << 114 | at_ms << 72 | link_id << 40 | nonce
     body = packed.to_bytes(_BODY_BYTES, "big")
-    return urlsafe_b64encode(body + blake2s(body, key=key.secret, digest_size=_CHECK_BYTES).digest()).decode("ascii")
+    check = blake2s(body, key=key.secret, digest_size=_CHECK_BYTES).digest()
+    return b2a_base64(body + check, newline=False).translate(_URL_SAFE).decode("ascii")
 
 
 def read(text: str, keys: Mapping[int, bytes]) -> Click | None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from tracker.edge.agents import describe
 from tracker.edge.core import Edge, match
@@ -22,29 +22,59 @@ from tracker.edge.linkcache import DatabaseAway
 from tracker.events import Event, Kind, encode
 
 REQUEST_MAX_BYTES = 16_384
+NAMES_REMEMBERED_MAX = 1000
 END = b"\r\n\r\n"
-# Headers that make a request more than a plain one.
-_NOT_PLAIN = frozenset({"content-length", "transfer-encoding", "upgrade", "expect", "te", "trailer", "http2-settings"})
+# Where the value of a header goes. All four purpose headers are one to us.
+_HOST, _CONNECTION, _FORWARDED, _AGENT, _REFERRER, _LANGUAGE, _PURPOSE, _GPC, _SLOTS = range(9)
+_IGNORED, _NOT_PLAIN = -1, -2
+_WANTED = {
+    "host": _HOST,
+    "connection": _CONNECTION,
+    "x-forwarded-for": _FORWARDED,
+    "user-agent": _AGENT,
+    "referer": _REFERRER,
+    "accept-language": _LANGUAGE,
+    "sec-purpose": _PURPOSE,
+    "purpose": _PURPOSE,
+    "x-purpose": _PURPOSE,
+    "x-moz": _PURPOSE,
+    "sec-gpc": _GPC,
+    # These make a request more than a plain one.
+    "content-length": _NOT_PLAIN,
+    "transfer-encoding": _NOT_PLAIN,
+    "upgrade": _NOT_PLAIN,
+    "expect": _NOT_PLAIN,
+    "te": _NOT_PLAIN,
+    "trailer": _NOT_PLAIN,
+    "http2-settings": _NOT_PLAIN,
+}
 # No header has a control character, but for the tab and the ends of lines.
 _CONTROLS = bytes(set(range(32)) - set(b"\t\r\n")) + b"\x7f"
 _NOWHERE = Orphan(None)
+_names: dict[str, int] = {}
 
 
-class Hot:
+def _slot_of(name: str) -> int:
+    """What is to be done with a header of this name as it was spelled, remembered for the next request's sake."""
+    plain = name.replace("-", "a").isalnum() and name.isascii()
+    slot = _WANTED.get(name.lower(), _IGNORED) if plain else _NOT_PLAIN
+    if len(_names) < NAMES_REMEMBERED_MAX:
+        _names[name] = slot
+    return slot
+
+
+class Hot(NamedTuple):
     """A hot request as it came in: what is asked for, and all that is needed to answer it."""
 
-    __slots__ = ("closes", "code", "kind", "request")
-
-    def __init__(self, kind: Kind, code: str, request: Request, closes: bool) -> None:
-        self.kind = kind
-        self.code = code
-        self.request = request
-        self.closes = closes
+    kind: Kind
+    code: str
+    request: Request
+    closes: bool
 
 
 def parse(data: bytes, peer: str, edge: Edge) -> Hot | None:
     """The hot request in these bytes; `None` for anything that is not exactly one plain request for something hot."""
-    if len(data) > REQUEST_MAX_BYTES or not data.endswith(END) or not data.startswith((b"GET /", b"HEAD /")):
+    if len(data) > REQUEST_MAX_BYTES or data[-4:] != END:
         return None
     lines = data[:-4].decode("latin-1").split("\r\n")
     # Each line feed and each carriage return belongs to a line's end, or somebody is up to something.
@@ -53,39 +83,29 @@ def parse(data: bytes, peer: str, edge: Edge) -> Hot | None:
         return None
     method, _, rest = lines[0].partition(" ")
     target, _, version = rest.partition(" ")
-    if version != "HTTP/1.1" or "%" in target.partition("?")[0] or "#" in target or not target.isascii():
-        return None
     path, _, query = target.partition("?")
-    hot = match(path)
-    if hot is None:
+    if version != "HTTP/1.1" or method not in ("GET", "HEAD") or path[:1] != "/" or "%" in path:
         return None
-    headers: dict[str, str] = {}
+    hot = match(path)
+    if hot is None or "#" in target or not target.isascii():
+        return None
+    values = [""] * _SLOTS
     for line in lines[1:]:
         name, colon, value = line.partition(":")
-        if not colon or not name.replace("-", "a").isalnum() or not name.isascii():
+        slot = _names.get(name)
+        if slot is None:
+            slot = _slot_of(name)
+        if slot == _NOT_PLAIN or not colon:
             return None
-        name = name.lower()
-        if name in _NOT_PLAIN or (name in headers and name == "host"):
-            return None
-        headers[name] = f"{headers[name]},{value.strip()}" if name in headers else value.strip()
-    connection = headers.get("connection", "").lower()
-    if "host" not in headers or connection not in ("", "keep-alive", "close"):
+        if slot >= 0:
+            values[slot] = f"{values[slot]},{value.strip()}" if values[slot] else value.strip()
+    host, connection, forwarded, agent, referrer, language, purpose, gpc = values
+    connection = connection.lower()
+    if not host or "," in host or connection not in ("", "keep-alive", "close"):
         return None
-    return Hot(*hot, _request(headers, method, query, peer, edge), connection == "close")
-
-
-def _request(headers: dict[str, str], method: str, query: str, peer: str, edge: Edge) -> Request:
-    get = headers.get
-    return Request(
-        is_head=method == "HEAD",
-        query=query,
-        address=edge.client_address(peer, get("x-forwarded-for", "")),
-        agent=get("user-agent", ""),
-        referrer=get("referer", ""),
-        language=get("accept-language", ""),
-        purpose=" ".join(filter(None, (get("sec-purpose"), get("purpose"), get("x-purpose"), get("x-moz")))),
-        gpc=get("sec-gpc") == "1",
-    )
+    address = edge.client_address(peer, forwarded) if forwarded else peer
+    request = Request(method == "HEAD", query, address, agent, referrer, language, purpose, gpc == "1")
+    return Hot(*hot, request, connection == "close")
 
 
 class Turn:
@@ -109,8 +129,9 @@ class Turn:
         lines, self._lines = self._lines, []
         answers, self._answers = self._answers, []
         self._edge.spool.append(b"".join(lines))
+        now = time.monotonic()
         for lane, content, closes in answers:
-            lane.send(content, closes)
+            lane.send(content, closes, now)
 
     def _wire(self, answer: Answer, hot: Hot) -> bytes:
         """The answer as HTTP/1.1. The date is made once a second, the pixel's answer with it."""
@@ -207,11 +228,11 @@ class Lane(asyncio.Protocol):
             if held:
                 self.data_received(held)
 
-    def send(self, content: bytes, closes: bool) -> None:
+    def send(self, content: bytes, closes: bool, now: float) -> None:
         if self._transport is None:
             return
         self._transport.write(content)
-        self.active_at = time.monotonic()
+        self.active_at = now
         if closes or not self._worker.alive:
             self._transport.close()
 
