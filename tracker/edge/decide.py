@@ -14,7 +14,7 @@ GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c000
 ROBOTS = (b"x-robots-tag", b"noindex, nofollow")
 NO_STORE = (b"cache-control", b"private, no-store")
 EMPTY = (b"content-length", b"0")
-PIXEL_HEADERS = [
+PIXEL_HEADERS = (
     (b"content-type", b"image/gif"),
     (b"content-length", b"43"),
     (b"cache-control", b"no-store, no-cache, must-revalidate, max-age=0, private"),
@@ -24,7 +24,7 @@ PIXEL_HEADERS = [
     (b"access-control-allow-origin", b"*"),
     (b"referrer-policy", b"no-referrer"),
     ROBOTS,
-]
+)
 SPECULATIVE = frozenset({"prefetch", "prerender", "preview"})
 RETRY_AFTER = (b"retry-after", b"2")
 
@@ -49,12 +49,23 @@ class Moment(NamedTuple):
     nonce: int
 
 
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
 class Answer(NamedTuple):
-    """Status, headers (lower-case names) and body, ready for either adapter."""
+    """Status, headers (lower-case names) and body, ready for any adapter. `location` comes before the other headers,
+    which are the same for many answers: whoever writes them out can do so once.
+    """
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    constant: Headers
     body: bytes = b""
+    location: bytes | None = None
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        own = [] if self.location is None else [(b"location", self.location)]
+        return [*own, *self.constant]
 
 
 PIXEL = Answer(200, PIXEL_HEADERS, GIF)
@@ -89,6 +100,9 @@ class Target:
     own_names: frozenset[str]
     macros: dict[str, str] | None
     wants_agent: bool
+    # What stands before and after the click id where nothing else has to be filled in or merged.
+    before_id: str | None
+    after_id: str
     expires_at_ms: int | None
     archived: bool
     fallback_url: str | None
@@ -195,6 +209,8 @@ def _event(kind: Kind, request: Request, moment: Moment, verdict: Verdict, link_
 
 
 def _location(target: Target, request: Request, click_id: str, moment: Moment) -> str:
+    if target.before_id is not None and click_id and not request.query:
+        return target.before_id + click_id + target.after_id
     base, query, fragment, has_id = target.base, target.query, target.fragment, False
     if target.macros is not None:
         values = _macro_values(target, request, click_id, moment)
@@ -273,29 +289,27 @@ def host_of(url: str) -> str:
 
 
 def _redirect(status: int, location: str, referrer_policy: bytes) -> Answer:
-    return Answer(
-        status,
-        [(b"location", location.encode("ascii")), NO_STORE, (b"referrer-policy", referrer_policy), ROBOTS, EMPTY],
-    )
+    constant = (NO_STORE, (b"referrer-policy", referrer_policy), ROBOTS, EMPTY)
+    return Answer(status, constant, b"", location.encode("ascii"))
 
 
 def _elsewhere(fallback_url: str | None, status: int, page: bytes) -> Answer:
     """Where a visitor goes whose link leads nowhere: the fallback URL, or a page that says so."""
     if fallback_url:
         return _redirect(302, fallback_url, b"no-referrer")
-    headers = [
+    headers = (
         (b"content-type", b"text/html; charset=utf-8"),
         (b"content-length", b"%d" % len(page)),
         NO_STORE,
         (b"x-content-type-options", b"nosniff"),
         (b"content-security-policy", b"default-src 'none'; style-src 'self'"),
         ROBOTS,
-    ]
+    )
     return Answer(status, headers, page)
 
 
 # To a speculative fetch: the browser drops it and asks again when the person really clicks.
-NOT_NOW = Answer(503, [NO_STORE, ROBOTS, EMPTY])
-TRY_AGAIN = Answer(503, [NO_STORE, RETRY_AFTER, ROBOTS, EMPTY])
-WRONG_METHOD = Answer(405, [(b"allow", b"GET, HEAD"), NO_STORE, ROBOTS, EMPTY])
-NOTHING_HERE = Answer(204, [NO_STORE, ROBOTS])
+NOT_NOW = Answer(503, (NO_STORE, ROBOTS, EMPTY))
+TRY_AGAIN = Answer(503, (NO_STORE, RETRY_AFTER, ROBOTS, EMPTY))
+WRONG_METHOD = Answer(405, ((b"allow", b"GET, HEAD"), NO_STORE, ROBOTS, EMPTY))
+NOTHING_HERE = Answer(204, (NO_STORE, ROBOTS))

@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 
 from tracker.edge.agents import describe
 from tracker.edge.core import Edge, match
-from tracker.edge.decide import PIXEL, Answer, Orphan, Request, Target
+from tracker.edge.decide import Answer, Headers, Orphan, Request, Target
 from tracker.edge.linkcache import DatabaseAway
 from tracker.events import Event, Kind, encode
 
 REQUEST_MAX_BYTES = 16_384
 NAMES_REMEMBERED_MAX = 1000
+BLOCKS_MAX = 256
 END = b"\r\n\r\n"
 # Where the value of a header goes. All four purpose headers are one to us.
 _HOST, _CONNECTION, _FORWARDED, _AGENT, _REFERRER, _LANGUAGE, _PURPOSE, _GPC, _SLOTS = range(9)
@@ -117,13 +118,13 @@ class Turn:
         self._answers: list[tuple[Lane, bytes, bool]] = []
         self._date = b""
         self._date_s = 0
-        self._pixel = b""
+        self._blocks: dict[tuple[int, Headers], bytes] = {}
 
     def add(self, lane: Lane, hot: Hot, answer: Answer, event: Event) -> None:
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
         self._lines.append(encode(event))
-        self._answers.append((lane, self._wire(answer, hot), hot.closes))
+        self._answers.append((lane, self._wire(answer, hot, event.at_ms), hot.closes))
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
@@ -133,21 +134,22 @@ class Turn:
         for lane, content, closes in answers:
             lane.send(content, closes, now)
 
-    def _wire(self, answer: Answer, hot: Hot) -> bytes:
-        """The answer as HTTP/1.1. The date is made once a second, the pixel's answer with it."""
-        now_s = int(time.time())
-        if now_s != self._date_s:
-            self._date_s = now_s
-            self._date = b"date: " + formatdate(now_s, usegmt=True).encode("ascii") + END
-            self._pixel = self._head(PIXEL) + self._date + PIXEL.body
-        if answer is PIXEL and not hot.closes and not hot.request.is_head:
-            return self._pixel
+    def _wire(self, answer: Answer, hot: Hot, at_ms: int) -> bytes:
+        """The answer as HTTP/1.1. What many answers share is written out once, the date once a second."""
+        if at_ms // 1000 != self._date_s:
+            self._date_s = at_ms // 1000
+            self._date = b"date: " + formatdate(self._date_s, usegmt=True).encode("ascii") + END
+        block = self._blocks.get((answer.status, answer.constant)) or self._block(answer)
+        location = b"" if answer.location is None else b"location: " + answer.location + b"\r\n"
         close = b"connection: close\r\n" if hot.closes else b""
-        return self._head(answer) + close + self._date + (b"" if hot.request.is_head else answer.body)
+        return b"".join((block, location, close, self._date, b"" if hot.request.is_head else answer.body))
 
-    def _head(self, answer: Answer) -> bytes:
+    def _block(self, answer: Answer) -> bytes:
         status = b"HTTP/1.1 %d %b\r\n" % (answer.status, _REASONS[answer.status])
-        return status + b"".join([b"%b: %b\r\n" % header for header in answer.headers])
+        block = status + b"".join([b"%b: %b\r\n" % header for header in answer.constant])
+        if len(self._blocks) < BLOCKS_MAX:
+            self._blocks[answer.status, answer.constant] = block
+        return block
 
 
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}

@@ -40,18 +40,24 @@ def compile_target(link: Link, click_id_param: str) -> Target:
         "link": link.code,
         "variant": link.content or "",
     }
+    param = click_id_param if link.click_id_param is None else link.click_id_param
+    before_id = None
+    if param and not marks:
+        before_id = parts._replace(query=utm.append(parts.query, f"{param}="), fragment=None).join()
     return Target(
         link_id=link.id,
         code=link.code,
         status=link.redirect_code,
         query_mode=link.query_mode,
-        click_id_param=click_id_param if link.click_id_param is None else link.click_id_param,
+        click_id_param=param,
         referrer_policy=link.referrer_policy.encode("ascii"),
         base=parts.base,
         query=parts.query,
         fragment=parts.fragment,
         own_names=utm.names_in(parts.query),
         macros=own if marks else None,
+        before_id=before_id,
+        after_id="" if parts.fragment is None else f"#{parts.fragment}",
         wants_agent=not set(AgentFacts._fields).isdisjoint(marks),
         expires_at_ms=days.to_ms(link.expires_at) if link.expires_at else None,
         archived=link.archived_at is not None,
