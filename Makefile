@@ -6,7 +6,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format pictures wheel lock clean environment new-environment python fast project \
+.PHONY: help serve test check format pictures bench wheel lock clean environment new-environment python fast project \
 	tools new-tools browser
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -39,6 +39,11 @@ pictures: tools browser ## renew the README's pictures from the pages as they ar
 	@$(PY) -m pytest --quiet tests/browser/test_look.py
 	@mkdir -p docs/pictures
 	@cp build/pictures/campaign-desk-light.png docs/pictures/
+
+bench: tools ## the budgets measured on this machine, as a table (ARGS='--json --rounds 3 --events 10000000')
+	@command -v wrk >/dev/null || $(call apt,wrk)
+	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || $(call apt,nginx-light)
+	@$(PY) -m bench $(ARGS)
 
 wheel: environment ## build a wheel into dist/
 	@$(PY) -m hatchling build --target wheel

@@ -1,0 +1,1 @@
+"""Comparisons that can be run: `make bench`. One machine's figures mean little; the ratios within a run count."""
