@@ -10,7 +10,9 @@ from alembic.script import ScriptDirectory
 
 from tracker import schema
 from tracker.config import Settings
+from tracker.days import Span
 from tracker.extensions import open_engine
+from tracker.stores import open_store
 
 
 def test_migrations_follow_one_another_and_make_the_models_tables(tmp_path: Path) -> None:
@@ -24,4 +26,23 @@ def test_migrations_follow_one_another_and_make_the_models_tables(tmp_path: Path
     command.check(config)
     engine = open_engine(settings.database_url)
     assert schema.stored(engine) == schema.newest()
+    engine.dispose()
+
+
+def test_coarser_rollups_are_made_of_those_that_were_there(tmp_path: Path) -> None:
+    settings = Settings.from_env({"TRACKER_DATA_DIR": str(tmp_path)})
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    config.set_main_option("sqlalchemy.url", settings.database_url)
+    command.upgrade(config, "0001")
+    engine = open_engine(settings.database_url)
+    with engine.begin() as connection:
+        rows = "(1, 96, 5, 2, 0, 3, 2), (1, 97, 5, 2, 0, 4, 1), (1, 97, 6, 2, 3, 9, 0), (1, 200, 5, 1, 0, 7, 0)"
+        connection.exec_driver_sql(
+            f"INSERT INTO rollups (campaign_id, bucket, link_id, kind, verdict, n, unique_n) VALUES {rows}"
+        )
+    assert schema.upgrade(settings)
+    store = open_store(engine)
+    assert sorted(store.totals(1, 0, 960)) == [(5, 1, 0, 7, 0), (5, 2, 0, 7, 3), (6, 2, 3, 9, 0)]
+    assert sorted(step[1:] for step in store.series(1, [Span(0, 960, 0)], 96)) == [(1, 2, 7), (2, 1, 7)]
     engine.dispose()

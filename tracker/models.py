@@ -259,6 +259,31 @@ class Rollup(Base):
     unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
+class RollupDay(Base):
+    """The same over whole UTC days. A period is read as its whole days here and its two ends, in quarters, above."""
+
+    __tablename__ = "rollup_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    verdict: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+    unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class RollupStep(Base):
+    """Counted events of a whole campaign in one quarter of an hour: what a chart is drawn from."""
+
+    __tablename__ = "rollup_steps"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
 class VisitorDay(Base):
     """Visitors whose first counted click on a campaign today has been seen; kept as long as the day's salt."""
 

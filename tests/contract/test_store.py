@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
+from itertools import count
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from tracker import days
 from tracker.events import Kind, Verdict
 from tracker.stores import Batch, Cell, EventStore, StaleBatch, StoredEvent
 
 HOUR_MS = 3_600_000
+_campaigns = count(100)
 NOON_MS = 1_774_000_800_000 // days.BUCKET_MS * days.BUCKET_MS
 
 
@@ -95,6 +101,38 @@ def test_totals_tell_links_kinds_and_verdicts_apart(store: EventStore) -> None:
     }
     assert store.first_bucket(1) == start
     assert store.first_bucket(3) is None
+
+
+@given(
+    instants=st.lists(st.tuples(st.integers(0, 5 * 96 - 1), st.integers(1, 3), st.booleans()), max_size=60),
+    period=st.tuples(st.integers(0, 5 * 96), st.integers(0, 5 * 96)),
+)
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_period_sums_what_happened_in_it(
+    store: EventStore, instants: list[tuple[int, int, bool]], period: tuple[int, int]
+) -> None:
+    """Whatever coarser rollups a store keeps: ends that cut a day, an hour or nothing at all give the same sums."""
+    campaign = next(_campaigns)
+    base = NOON_MS // days.BUCKET_MS
+    happened = [
+        event(
+            number,
+            at_ms=(base + bucket) * days.BUCKET_MS + campaign,
+            link_id=link,
+            campaign_id=campaign,
+            verdict=Verdict.BOT if bot else Verdict.COUNTED,
+            visitor=number,
+        )
+        for number, (bucket, link, bot) in enumerate(instants)
+    ]
+    append(store, *happened, segment=f"p{campaign}")
+    start, end = (base + edge for edge in sorted(period))
+    inside = [one for one in happened if start <= one.at_ms // days.BUCKET_MS < end]
+    expected = Counter((one.link_id, one.kind, one.verdict) for one in inside)
+    found = {cell[:3]: (cell.n, cell.unique_n) for cell in store.totals(campaign, start, end) if cell.n}
+    assert found == {key: (n, n if key[2] == Verdict.COUNTED else 0) for key, n in expected.items()}
+    steps = store.series(campaign, [days.Span(start, end, 0)], 96)
+    assert sum(step.n for step in steps) == sum(one.verdict == Verdict.COUNTED for one in inside)
 
 
 def test_a_visitor_is_unique_once_a_day_and_campaign(store: EventStore) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
+    Column,
     Connection,
     Engine,
+    Select,
     Table,
     and_,
     delete,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -27,17 +29,20 @@ from tracker import days
 from tracker.days import BUCKET_MS, Span
 from tracker.events import Kind, Verdict
 from tracker.extensions import insert_into
-from tracker.models import EventRow, InternedText, LoadedBatch, Rollup, VisitorDay
+from tracker.models import EventRow, InternedText, LoadedBatch, Rollup, RollupDay, RollupStep, VisitorDay
 from tracker.stores.contract import Batch, Cell, StaleBatch, Step, StoredEvent
 
 T = TypeVar("T")
 TEXTS_REMEMBERED_MAX = 50_000
 IN_MAX = 500
 DAY_MS = 86_400_000
+DAY = DAY_MS // BUCKET_MS  # in buckets
 
 events = cast(Table, EventRow.__table__)
 texts = cast(Table, InternedText.__table__)
 rollups = cast(Table, Rollup.__table__)
+rollup_days = cast(Table, RollupDay.__table__)
+rollup_steps = cast(Table, RollupStep.__table__)
 visitor_days = cast(Table, VisitorDay.__table__)
 ledger = cast(Table, LoadedBatch.__table__)
 
@@ -131,24 +136,35 @@ class SqlStore:
 
     def _add_to_rollups(self, connection: Connection, changes: Iterable[tuple[StoredEvent, int, int]]) -> None:
         """Adds to the rollups: for each event, how many more there are of its kind and how many more are unique."""
-        n: Counter[tuple[int, int, int, int, int]] = Counter()
-        unique: Counter[tuple[int, int, int, int, int]] = Counter()
+        sums: dict[Table, dict[tuple[int, ...], list[int]]] = {rollups: {}, rollup_days: {}, rollup_steps: {}}
         for row, more, more_unique in changes:
-            if row.campaign_id is not None and row.link_id is not None:
-                key = (row.campaign_id, row.at_ms // BUCKET_MS, row.link_id, row.kind, row.verdict)
-                n[key] += more
-                unique[key] += more_unique
-        if not n:
-            return
-        new = insert_into(self._dialect, rollups)
-        upsert = new.on_conflict_do_update(
-            index_elements=list(rollups.primary_key.columns),
-            set_={"n": rollups.c.n + new.excluded.n, "unique_n": rollups.c.unique_n + new.excluded.unique_n},
-        )
-        names = ("campaign_id", "bucket", "link_id", "kind", "verdict")
-        connection.execute(
-            upsert, [dict(zip(names, key, strict=True), n=n[key], unique_n=unique[key]) for key in sorted(n)]
-        )
+            if row.campaign_id is None or row.link_id is None:
+                continue
+            bucket = row.at_ms // BUCKET_MS
+            rest = (row.link_id, row.kind, row.verdict)
+            keys: list[tuple[Table, tuple[int, ...]]] = [
+                (rollups, (row.campaign_id, bucket, *rest)),
+                (rollup_days, (row.campaign_id, bucket // DAY, *rest)),
+            ]
+            if row.verdict == Verdict.COUNTED:
+                keys.append((rollup_steps, (row.campaign_id, bucket, row.kind)))
+            for table, key in keys:
+                both = sums[table].setdefault(key, [0, 0])
+                both[0] += more
+                both[1] += more_unique
+        for table, found in sums.items():
+            if found:
+                self._upsert(connection, table, found)
+
+    def _upsert(self, connection: Connection, table: Table, sums: dict[tuple[int, ...], list[int]]) -> None:
+        """Adds sums to the rows of their keys, in the order of the keys."""
+        new = insert_into(self._dialect, table)
+        names = [column.name for column in table.primary_key]
+        added = [column.name for column in table.columns if not column.primary_key]
+        more = {name: table.c[name] + new.excluded[name] for name in added}
+        upsert = new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=more)
+        rows = [dict(zip((*names, *added), (*key, *sums[key][: len(added)]), strict=True)) for key in sorted(sums)]
+        connection.execute(upsert, rows)
 
     def revise(self, at_ms: int, nonce: int, verdict: int) -> bool:
         here = and_(events.c.at_ms == at_ms, events.c.nonce == nonce)
@@ -182,38 +198,36 @@ class SqlStore:
     # What reports read.
 
     def totals(self, campaign_id: int, start: int, end: int) -> list[Cell]:
-        query = (
-            select(
-                rollups.c.link_id,
-                rollups.c.kind,
-                rollups.c.verdict,
-                func.sum(rollups.c.n),
-                func.sum(rollups.c.unique_n),
-            )
-            .where(rollups.c.campaign_id == campaign_id, rollups.c.bucket >= start, rollups.c.bucket < end)
-            .group_by(rollups.c.link_id, rollups.c.kind, rollups.c.verdict)
-        )
-        with self._engine.connect() as connection:
-            return [
-                Cell(link, kind, verdict, int(n), int(unique))
-                for link, kind, verdict, n, unique in connection.execute(query)
+        first_day, last_day = -(-start // DAY), end // DAY
+        if first_day < last_day:
+            parts = [
+                _part(rollups, rollups.c.bucket, campaign_id, start, first_day * DAY),
+                _part(rollup_days, rollup_days.c.day, campaign_id, first_day, last_day),
+                _part(rollups, rollups.c.bucket, campaign_id, last_day * DAY, end),
             ]
+        else:
+            parts = [_part(rollups, rollups.c.bucket, campaign_id, start, end)]
+        both = union_all(*parts).subquery()
+        keys = (both.c.link_id, both.c.kind, both.c.verdict)
+        query = select(*keys, func.sum(both.c.n), func.sum(both.c.unique_n)).group_by(*keys)
+        with self._engine.connect() as connection:
+            found = connection.execute(query)
+            return [Cell(link, kind, verdict, int(n), int(unique)) for link, kind, verdict, n, unique in found]
 
     def series(self, campaign_id: int, spans: Sequence[Span], step: int) -> list[Step]:
-        found: list[Step] = []
+        steps, found = rollup_steps.c, []
         with self._engine.connect() as connection:
             for span in spans:
-                index = ((rollups.c.bucket + span.offset) // literal(step, literal_execute=True)).label("step")
+                index = ((steps.bucket + span.offset) // literal(step, literal_execute=True)).label("step")
                 query = (
-                    select(index, rollups.c.kind, func.sum(rollups.c.n))
+                    select(index, steps.kind, func.sum(steps.n))
                     .where(
-                        rollups.c.campaign_id == campaign_id,
-                        rollups.c.bucket >= span.start,
-                        rollups.c.bucket < span.end,
-                        rollups.c.verdict == Verdict.COUNTED,
-                        rollups.c.kind.in_((Kind.IMPRESSION, Kind.CLICK)),
+                        steps.campaign_id == campaign_id,
+                        steps.bucket >= span.start,
+                        steps.bucket < span.end,
+                        steps.kind.in_((Kind.IMPRESSION, Kind.CLICK)),
                     )
-                    .group_by(index, rollups.c.kind)
+                    .group_by(index, steps.kind)
                 )
                 found += [Step(span.offset, i, kind, int(n)) for i, kind, n in connection.execute(query)]
         return found
@@ -251,6 +265,12 @@ class SqlStore:
         with self._engine.connect() as connection:
             row = connection.execute(query).first()
         return StoredEvent(*row) if row else None
+
+
+def _part(table: Table, by: Column[int], campaign_id: int, start: int, end: int) -> Select[Any]:
+    """The rows of a rollup table from `start` to before `end` of the column that cuts it."""
+    columns = (table.c.link_id, table.c.kind, table.c.verdict, table.c.n, table.c.unique_n)
+    return select(*columns).where(table.c.campaign_id == campaign_id, by >= start, by < end)
 
 
 def _may_be_first(row: StoredEvent) -> bool:

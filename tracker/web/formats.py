@@ -20,6 +20,7 @@ from tracker.reports.comparison import Difference
 from tracker.reports.metrics import Rate
 from tracker.web import words
 
+ENGLISH = Locale("en")
 MISSING = "–"
 MINUS = "−"
 LANGUAGES_READ_MAX = 5
@@ -36,12 +37,14 @@ def _locale_of(tag: str) -> Locale | None:
 
 
 def number_locale() -> Locale:
-    """The first of the browser's languages that is known: digits are grouped its way."""
-    if has_request_context():
-        for tag in list(request.accept_languages.values())[:LANGUAGES_READ_MAX]:
-            if found := _locale_of(tag):
-                return found
-    return Locale("en")
+    """The first of the browser's languages that is known: digits are grouped its way. Found once for each request."""
+    if not has_request_context():
+        return ENGLISH
+    if "number_locale" not in g:
+        tags = list(request.accept_languages.values())[:LANGUAGES_READ_MAX]
+        g.number_locale = next(filter(None, map(_locale_of, tags)), ENGLISH)
+    found: Locale = g.number_locale
+    return found
 
 
 def date_locale() -> Locale:
@@ -65,8 +68,8 @@ def number(n: int) -> str:
     return format_decimal(n, locale=number_locale()) if abs(n) >= 1000 else str(n)
 
 
-def _scaled(value: float, digits: int) -> str:
-    return _decimal(value * 100, "#,##0." + "0" * digits, number_locale())
+def _scaled(value: float, digits: int, locale: Locale | None = None) -> str:
+    return _decimal(value * 100, "#,##0." + "0" * digits, locale or number_locale())
 
 
 def _digits(value: float) -> int:
@@ -84,11 +87,17 @@ def rate(value: Rate) -> str:
 
 def limits(value: Rate) -> str | None:
     """A rate's 95 % interval as `3.7 – 4.4 %`; None where there is none."""
+    return _limits(value, number_locale())
+
+
+@lru_cache(maxsize=2048)
+def _limits(value: Rate, locale: Locale) -> str | None:
+    """Remembered, because a template asks for it to see whether there is one, and again to show it."""
     if value.interval is None:
         return None
     low, high = value.interval
     digits = _digits(value.value or high)
-    return f"{_scaled(low, digits)} – {_scaled(high, digits)} %"
+    return f"{_scaled(low, digits, locale)} – {_scaled(high, digits, locale)} %"
 
 
 def signed_number(n: int) -> str:
