@@ -18,11 +18,15 @@ from tracker.models import Salt
 
 HOST_MAX = 255
 SALT_BYTES = 32
+DAY_MS = 86_400_000
+EPOCH = date(1970, 1, 1)
 
 
 @lru_cache(maxsize=10_000)
 def network_of(address: str) -> str:
     """What stands for a household: an IPv4 address, or the /64 of an IPv6 one."""
+    if ":" not in address:
+        return address
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
@@ -45,27 +49,29 @@ class Visitors:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._salts: dict[date, bytes] = {}
+        self._salts: dict[int, bytes] = {}
 
     def hash(self, workspace_id: int, event: Event) -> int | None:
         """63 bits that stand for (workspace, network, agent) on that day; `None` under Global Privacy Control."""
         if event.gpc:
             return None
-        # Days counted from 1970 in UTC: the salt's day is nobody's local day.
-        day = date(1970, 1, 1) + timedelta(days=event.at_ms // 86_400_000)
+        # A day of UTC, counted from 1970: the salt's day is nobody's local day.
+        day = event.at_ms // DAY_MS
         salt = self._salts.get(day) or self._salt(day)
         text = f"{workspace_id}\n{network_of(event.address)}\n{event.agent}"
         return int.from_bytes(blake2b(text.encode(), key=salt, digest_size=8).digest(), "big") >> 1
 
-    def _salt(self, day: date) -> bytes:
+    def _salt(self, day: int) -> bytes:
+        on = EPOCH + timedelta(days=day)
         with Session(self._engine) as session:
             new = insert_into(self._engine.dialect.name, Salt).on_conflict_do_nothing()
-            session.execute(new.values(day=day, salt=secrets.token_bytes(SALT_BYTES)))
+            session.execute(new.values(day=on, salt=secrets.token_bytes(SALT_BYTES)))
             session.commit()
-            salt = session.scalars(select(Salt.salt).where(Salt.day == day)).one()
+            salt = session.scalars(select(Salt.salt).where(Salt.day == on)).one()
         self._salts[day] = salt
         return salt
 
     def forget_before(self, day: date) -> None:
         """Drops salts from memory whose rows are, or are about to be, destroyed."""
-        self._salts = {known: salt for known, salt in self._salts.items() if known >= day}
+        first = (day - EPOCH).days
+        self._salts = {known: salt for known, salt in self._salts.items() if known >= first}

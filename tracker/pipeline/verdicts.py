@@ -43,7 +43,6 @@ def _labels() -> list[re.Pattern[str]]:
     return [re.compile(entry["pattern"]) for entry in CRAWLER_USER_AGENTS_DATA]
 
 
-@lru_cache(maxsize=AGENTS_REMEMBERED_MAX)
 def bot_label(agent: str) -> str | None:
     """What kind of bot this user agent names, or `None` for a browser. Costs milliseconds once per agent."""
     if not agent.strip():
@@ -66,10 +65,14 @@ def judge(event: Event, *, known: bool) -> Judgement:
     # A shop's server reports with a tool's agent: only what a person looks at or follows is judged by it.
     if verdict != Verdict.COUNTED or event.kind not in (Kind.IMPRESSION, Kind.CLICK):
         return Judgement(verdict)
-    if event.kind == Kind.IMPRESSION:
-        if event.agent == MAIL_PRIVACY_AGENT:
-            return Judgement(Verdict.MACHINE_OPEN, "Apple Mail Privacy Protection")
-        if any(name in event.agent for name in IMAGE_PROXIES):
-            return Judgement(Verdict.COUNTED, "via_proxy")
-    label = bot_label(event.agent)
+    return _of_agent(event.agent, event.kind == Kind.IMPRESSION)
+
+
+@lru_cache(maxsize=AGENTS_REMEMBERED_MAX)
+def _of_agent(agent: str, is_impression: bool) -> Judgement:
+    if is_impression and agent == MAIL_PRIVACY_AGENT:
+        return Judgement(Verdict.MACHINE_OPEN, "Apple Mail Privacy Protection")
+    if is_impression and any(name in agent for name in IMAGE_PROXIES):
+        return Judgement(Verdict.COUNTED, "via_proxy")
+    label = bot_label(agent)
     return Judgement(Verdict.BOT, label) if label else Judgement(Verdict.COUNTED)
