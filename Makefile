@@ -6,7 +6,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format pictures bench wheel lock clean environment new-environment python fast project \
+.PHONY: help serve test check format pictures bench crash wheel lock clean environment new-environment python fast project \
 	tools new-tools browser
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -44,6 +44,9 @@ bench: tools ## the budgets measured on this machine, as a table (ARGS='--json -
 	@command -v wrk >/dev/null || $(call apt,wrk)
 	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || $(call apt,nginx-light)
 	@$(PY) -m bench $(ARGS)
+
+crash: tools ## the tests that kill processes, for longer (ARGS='-x')
+	@TRACKER_CRASH_ROUNDS=30 $(PY) -m pytest tests/crash $(ARGS)
 
 wheel: environment ## build a wheel into dist/
 	@$(PY) -m hatchling build --target wheel

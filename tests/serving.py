@@ -37,9 +37,9 @@ class Server:
 
     COMMAND = str(Path(sys.executable).with_name("tracker"))
 
-    def __init__(self, data_dir: Path, **environ: str) -> None:
+    def __init__(self, data_dir: Path, *, port: int | None = None, **environ: str) -> None:
         self.data_dir = data_dir
-        self.port = free_port()
+        self.port = port or free_port()
         self.said = ""
         self.stopped_within_s = 0.0
         self.environ = os.environ | {
@@ -72,9 +72,22 @@ class Server:
         self._token = self.run("token", "create", "tests").strip()
         return self
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill_everything(self) -> None:
+        """The arbiter and all that it started, at once, without a word."""
+        for pid in self._group():
+            os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+        while self._group():
+            time.sleep(0.01)
+
     def __exit__(self, *_: object) -> None:
         started = time.monotonic()
-        self._process.send_signal(signal.SIGTERM)
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_WITHIN_S)
         finally:
