@@ -113,6 +113,41 @@ def test_a_damaged_record_is_set_aside_and_the_rest_is_stored(
     assert segments.aside_count(settings.spool_dir) == 1
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": 99},
+        {"kind": "click"},
+        {"at_ms": -1},
+        {"at_ms": 2**50},
+        {"nonce": None},
+        {"verdict": 77},
+        {"link_id": 2**40},
+        {"agent": 5},
+        {"params": None},
+        {"kind": Kind.CALLBACK, "params": "{not json", "link_id": 0},
+        {"kind": Kind.CALLBACK, "params": "[1]", "link_id": 0},
+    ],
+)
+def test_a_whole_record_of_nonsense_is_set_aside_and_the_rest_is_stored(
+    spool: Spool,
+    loader: Loader,
+    store: EventStore,
+    make_link: MakeLink,
+    workspace: Workspace,
+    settings: Settings,
+    change: dict[str, object],
+) -> None:
+    link = make_link()
+    if change.get("kind") == Kind.CALLBACK:
+        change = change | {"code": workspace.key}
+    poisoned = encode(hit(link, 2)._replace(**change))  # type: ignore[arg-type]
+    spool.append(encode(hit(link, 1)) + poisoned + encode(hit(link, 3)))
+    assert loader.drain() == 2
+    assert stored(store, workspace) == [1, 3]
+    assert segments.aside_count(settings.spool_dir) == 1
+
+
 def test_a_batch_is_cut_the_same_after_a_failure(
     spool: Spool,
     loader: Loader,

@@ -84,6 +84,26 @@ def encode(event: Event) -> bytes:
     return b"%08x %b\n" % (crc32(body), body)
 
 
+_KINDS = frozenset(Kind)
+_VERDICTS = frozenset(Verdict)
+_NUMBERS = {int}
+_TEXTS = {str}
+
+
+def _is_sound(event: Event) -> bool:
+    """Whether every value is one that can be stored: a record may be whole and still be nonsense."""
+    kind, at_ms, nonce, verdict, link_id, code, address, agent, referrer, language, _, params, _ = event
+    return (
+        {type(kind), type(at_ms), type(nonce), type(verdict), type(link_id)} == _NUMBERS
+        and {type(code), type(address), type(agent), type(referrer), type(language), type(params)} == _TEXTS
+        and kind in _KINDS
+        and verdict in _VERDICTS
+        and 0 <= at_ms < 2**42
+        and 0 <= nonce < 2**40
+        and 0 <= link_id < 2**32
+    )
+
+
 class BadRecord(ValueError):
     """A line that is torn, changed, or of an unknown version."""
 
@@ -99,6 +119,9 @@ def decode(line: bytes) -> Event:
         version, *fields = orjson.loads(body)
         if version != VERSION or len(fields) != len(Event._fields):
             raise BadRecord("version")
-        return Event(*fields)
+        event = Event(*fields)
+        if not _is_sound(event):
+            raise BadRecord("values")
+        return event
     except (ValueError, TypeError) as error:
         raise BadRecord(str(error)) from None

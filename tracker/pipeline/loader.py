@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from tracker import days
 from tracker.config import Settings
-from tracker.events import Event, Kind
+from tracker.events import Event, Kind, encode
 from tracker.jobs import Installation, Schedule, oldest_salt
 from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, apply_conversion, settle_clicks, workspace_place
@@ -112,7 +113,7 @@ class Loader:
     def _load(self, run: segments.Run) -> int:
         found = segments.events_of(self._folder, run)
         with Session(self._engine) as session:
-            rows = self._prepare(session, found)
+            rows = self._prepare(session, run, found)
         try:
             self._store.append(Batch(run.segment, run.start, run.end, rows))
         except StaleBatch:
@@ -122,29 +123,37 @@ class Loader:
         self._positions[run.segment] = run.end
         return len(rows)
 
-    def _prepare(self, session: Session, found: Sequence[Event]) -> list[StoredEvent]:
-        places = Places(session, found)
+    def _prepare(self, session: Session, run: segments.Run, found: Sequence[tuple[int, Event]]) -> list[StoredEvent]:
+        """Judges and enriches. A record that cannot be is set aside: it must not hold up what comes behind it."""
+        places = Places(session, [event for _, event in found])
         rows = []
-        for event in found:
-            place = self._place(session, places, event)
-            judgement = judge(event, known=place is not None)
-            workspace_id = place.workspace_id if place else places.first_workspace
-            rows.append(
-                StoredEvent(
-                    at_ms=event.at_ms,
-                    nonce=event.nonce,
-                    kind=event.kind,
-                    verdict=judgement.verdict,
-                    workspace_id=workspace_id,
-                    campaign_id=place.campaign_id if place else None,
-                    link_id=place.link_id if place else None,
-                    visitor=self._visitors.hash(workspace_id, event) if workspace_id else None,
-                    agent=event.agent or None,
-                    referrer_host=referrer_host(event.referrer),
-                    detail=judgement.detail,
-                )
-            )
+        for offset, event in found:
+            try:
+                rows.append(self._row(session, places, event))
+            except (OperationalError, InterfaceError, OSError):
+                raise  # the database's or the disk's fault, not the record's: it is tried again
+            except Exception as error:
+                session.rollback()
+                segments.set_record_aside(self._folder, run, offset, encode(event), error)
         return rows
+
+    def _row(self, session: Session, places: Places, event: Event) -> StoredEvent:
+        place = self._place(session, places, event)
+        judgement = judge(event, known=place is not None)
+        workspace_id = place.workspace_id if place else places.first_workspace
+        return StoredEvent(
+            at_ms=event.at_ms,
+            nonce=event.nonce,
+            kind=event.kind,
+            verdict=judgement.verdict,
+            workspace_id=workspace_id,
+            campaign_id=place.campaign_id if place else None,
+            link_id=place.link_id if place else None,
+            visitor=self._visitors.hash(workspace_id, event) if workspace_id else None,
+            agent=event.agent or None,
+            referrer_host=referrer_host(event.referrer),
+            detail=judgement.detail,
+        )
 
     def _place(self, session: Session, places: Places, event: Event) -> Place | None:
         if event.kind not in (Kind.CONVERSION, Kind.CALLBACK):

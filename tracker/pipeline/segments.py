@@ -86,16 +86,21 @@ def _write_cut(folder: Path, run: Run) -> None:
     draft.replace(folder / CUT)
 
 
-def events_of(folder: Path, run: Run) -> list[Event]:
-    """The events of a run. What cannot be read is set aside under its place: a retry adds no second copy."""
+def events_of(folder: Path, run: Run) -> list[tuple[int, Event]]:
+    """The events of a run with their offsets. What cannot be read is set aside."""
     found = []
     for offset, line in run.lines:
         try:
-            found.append(decode(line))
+            found.append((offset, decode(line)))
         except BadRecord as error:
-            set_aside(folder, f"{run.segment}-{offset}.bad", line)
-            log.error("spool: a record of %s at byte %d is set aside: %s", run.segment, offset, error)
+            set_record_aside(folder, run, offset, line, error)
     return found
+
+
+def set_record_aside(folder: Path, run: Run, offset: int, line: bytes, reason: Exception) -> None:
+    """Keeps a record that cannot be stored under its place: a retry adds no second copy."""
+    set_aside(folder, f"{run.segment}-{offset}.bad", line)
+    log.error("spool: a record of %s at byte %d is set aside: %r", run.segment, offset, reason)
 
 
 def set_aside(folder: Path, name: str, content: bytes) -> None:
