@@ -41,7 +41,6 @@ class Server:
         self.data_dir = data_dir
         self.port = port or free_port()
         self.said = ""
-        self.stopped_within_s = 0.0
         self.environ = os.environ | {
             "PORT": str(self.port),
             "TRACKER_DATA_DIR": str(data_dir),
@@ -85,13 +84,11 @@ class Server:
             time.sleep(0.01)
 
     def __exit__(self, *_: object) -> None:
-        started = time.monotonic()
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_WITHIN_S)
         finally:
-            self.stopped_within_s = time.monotonic() - started
             if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
