@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import time
@@ -13,7 +14,7 @@ import pytest
 from tests.conftest import BROWSER
 from tests.serving import Server
 from tests.test_core import edge
-from tracker.edge.lane import parse
+from tracker.edge.lane import Lane, Turn, parse
 from tracker.events import Kind
 
 PLAIN = f"GET /abc?x=1 HTTP/1.1\r\nHost: go.example\r\nUser-Agent: {BROWSER}\r\n\r\n"
@@ -190,3 +191,43 @@ def test_idle_connections_are_ended_by_a_stop(tmp_path: Path) -> None:
     for connection in idle:
         with connection:
             assert connection.recv(1) == b""
+
+
+def test_an_answer_that_fails_ends_its_connection(tmp_path: Path) -> None:
+    """Nobody waits for the look-up's task, so its failure must not leave the connection paused."""
+    own = edge(tmp_path)
+
+    def fail(_code: str) -> None:
+        raise RuntimeError("not to be expected")
+
+    class Transport:
+        closed = False
+
+        def get_extra_info(self, _name: str) -> tuple[str, int]:
+            return ("192.0.2.1", 5)
+
+        def pause_reading(self) -> None:
+            pass
+
+        def close(self) -> None:
+            self.closed = True
+
+    class Worker:
+        nr = 0
+        alive = True
+
+        def open_lane(self, _lane: Lane) -> None:
+            pass
+
+    async def hit() -> tuple[Transport, Lane]:
+        own.cache.load = fail  # type: ignore[method-assign, assignment]
+        transport, lane = Transport(), Lane(Turn(own), own, Worker(), lambda: None)
+        lane.connection_made(transport)  # type: ignore[arg-type]
+        lane.data_received(request())
+        lane.close_if_idle(time.monotonic())
+        assert not transport.closed, "a connection that waits for its answer is not idle"
+        await asyncio.wait_for(asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}), 10)
+        return transport, lane
+
+    transport, _ = asyncio.run(hit())
+    assert transport.closed

@@ -68,7 +68,7 @@ def record(
         return _keep(session, workspace, params, sighting, Outcome("refused", reason="bad_value", errors=error.errors))
     reason, click, link = _match(session, workspace, claim, click_keys)
     if click is not None and link is not None:
-        conversion, is_new = _claim_row(session, workspace, claim, click, link, sighting)
+        conversion, is_new = _claim_row(session, workspace, claim, click, link)
     else:
         # A later word on a known order needs no click id: shops send refunds by order alone.
         known = _known(session, workspace, claim) if claim.order and not claim.test else None
@@ -101,7 +101,7 @@ def _match(
 
 
 def _claim_row(
-    session: Session, workspace: Workspace, claim: Claim, click: clickid.Click, link: Link, sighting: Sighting
+    session: Session, workspace: Workspace, claim: Claim, click: clickid.Click, link: Link
 ) -> tuple[Conversion, bool]:
     """The sale's one row. UNIQUE decides which report makes it: two that race both try, one inserts."""
     status = claim.status or "approved"
@@ -122,7 +122,6 @@ def _claim_row(
             currency=claim.amount.currency if claim.amount else None,
             customer=claim.customer,
             outside_window=claim.converted_at - days.from_ms(click.at_ms) > WINDOW,
-            by_callback=sighting.via == "callback",
             click_settled=False,
             converted_at=claim.converted_at,
             created_at=days.now(),
@@ -168,7 +167,6 @@ def _apply(session: Session, conversion: Conversion, claim: Claim, sighting: Sig
         changed = _fill_missing(conversion, claim)
         if sighting.via == "callback":
             changed |= _change_known(conversion, claim)
-            conversion.by_callback = True
     if is_new or changed:
         entry = LedgerEntry(
             conversion_id=conversion.id,

@@ -166,7 +166,6 @@ class Conversion(Base):
     currency: Mapped[str | None] = mapped_column(String(3))
     customer: Mapped[str | None] = mapped_column(String(32))
     outside_window: Mapped[bool] = mapped_column(default=False)
-    by_callback: Mapped[bool] = mapped_column(default=False)
     click_settled: Mapped[bool] = mapped_column(default=False, index=True)
     converted_at: Mapped[datetime] = mapped_column(Instant)
     created_at: Mapped[datetime] = mapped_column(Instant, default=_now)

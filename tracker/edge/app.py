@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from tracker.edge.agents import describe
 from tracker.edge.core import Edge, match, origin_form
-from tracker.edge.decide import WRONG_METHOD, Answer, Orphan, Request, Target, raw_query
-from tracker.edge.linkcache import DatabaseAway
-from tracker.events import Event, Kind, encode
+from tracker.edge.decide import WRONG_METHOD, Answer, Orphan, Request, raw_query
+from tracker.events import encode
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -46,21 +44,10 @@ class AsgiEdge:
         self.start_polling()
         kind, code = hot
         request = self._read(scope)
-        answer, event = await self._answer(kind, code, request)
+        decided = self.edge.answer_at_once(kind, code, request) or await self.edge.answer_later(kind, code, request)
+        answer, event = decided
         await self.edge.spool.append_soon(encode(event))
         await _send(send, answer._replace(body=b"") if request.is_head else answer)
-
-    async def _answer(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
-        edge = self.edge
-        target: Target | Orphan | None = _NOWHERE if kind == Kind.CONVERSION else edge.cache.get(code)
-        if target is None:
-            try:
-                target = await asyncio.get_running_loop().run_in_executor(None, edge.cache.load, code)
-            except DatabaseAway:
-                return edge.answer_unavailable(kind, code, request)
-        if isinstance(target, Target) and target.wants_agent:
-            await asyncio.get_running_loop().run_in_executor(None, describe, request.agent)
-        return edge.answer(kind, code, request, target)
 
     def _read(self, scope: Scope) -> Request:
         headers: dict[bytes, bytes] = dict(scope["headers"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import time
@@ -10,13 +11,15 @@ from itertools import count
 
 from tracker import clickid, codes
 from tracker.edge import decide
+from tracker.edge.agents import describe
 from tracker.edge.decide import Answer, Moment, Orphan, Pages, Request, Target
-from tracker.edge.linkcache import LinkCache
+from tracker.edge.linkcache import DatabaseAway, LinkCache
 from tracker.edge.spool import Spool
 from tracker.events import Event, Kind
 
 _PIXELS = {"i": Kind.IMPRESSION, "c": Kind.CONVERSION}
 GIF_SUFFIX = ".gif"
+_NOWHERE = Orphan(None)
 
 
 def wall_clock_ms() -> int:
@@ -91,6 +94,26 @@ class Edge:
         if kind == Kind.HONEYPOT:
             return decide.honeypot(request, code, target, moment)
         return decide.conversion(request, code, moment)
+
+    def answer_at_once(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event] | None:
+        """The decision where nothing has to be waited for; `None` where something must be looked up first."""
+        target = _NOWHERE if kind == Kind.CONVERSION else self.cache.get(code)
+        if target is None or (isinstance(target, Target) and target.wants_agent):
+            return None
+        return self.answer(kind, code, request, target)
+
+    async def answer_later(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
+        """The decision after looking up, off the event loop, what it needs."""
+        loop = asyncio.get_running_loop()
+        target = self.cache.get(code)
+        try:
+            if target is None:
+                target = await loop.run_in_executor(None, self.cache.load, code)
+        except DatabaseAway:
+            return self.answer_unavailable(kind, code, request)
+        if isinstance(target, Target) and target.wants_agent:
+            await loop.run_in_executor(None, describe, request.agent)
+        return self.answer(kind, code, request, target)
 
     def answer_unavailable(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
         return decide.unavailable(kind, request, code, self.moment())

@@ -9,20 +9,21 @@ request, to gunicorn's own protocol, which judges it by the book. So nothing is 
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import time
 from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from tracker.edge.agents import describe
 from tracker.edge.core import Edge, match
-from tracker.edge.decide import Answer, Headers, Orphan, Request, Target
-from tracker.edge.linkcache import DatabaseAway
+from tracker.edge.decide import Answer, Headers, Request
 from tracker.events import Event, Kind, encode
 
 REQUEST_MAX_BYTES = 16_384
 NAMES_REMEMBERED_MAX = 1000
+NAME_REMEMBERED_MAX_BYTES = 64
 BLOCKS_MAX = 256
 END = b"\r\n\r\n"
 # Where the value of a header goes. All four purpose headers are one to us.
@@ -51,7 +52,9 @@ _WANTED = {
 }
 # No header has a control character, but for the tab and the ends of lines.
 _CONTROLS = bytes(set(range(32)) - set(b"\t\r\n")) + b"\x7f"
-_NOWHERE = Orphan(None)
+# Later than any instant: a connection that waits for its answer is not idle.
+ANSWER_PENDING = math.inf
+log = logging.getLogger(__name__)
 _names: dict[str, int] = {}
 
 
@@ -59,7 +62,7 @@ def _slot_of(name: str) -> int:
     """What is to be done with a header of this name as it was spelled, remembered for the next request's sake."""
     plain = name.replace("-", "a").isalnum() and name.isascii()
     slot = _WANTED.get(name.lower(), _IGNORED) if plain else _NOT_PLAIN
-    if len(_names) < NAMES_REMEMBERED_MAX:
+    if len(_names) < NAMES_REMEMBERED_MAX and len(name) <= NAME_REMEMBERED_MAX_BYTES:
         _names[name] = slot
     return slot
 
@@ -190,11 +193,12 @@ class Lane(asyncio.Protocol):
             self._leave(data)
             return
         self._worker.nr += 1
-        target = _NOWHERE if hot.kind == Kind.CONVERSION else self._edge.cache.get(hot.code)
-        if target is None or (isinstance(target, Target) and target.wants_agent):
+        self.active_at = ANSWER_PENDING
+        decided = self._edge.answer_at_once(hot.kind, hot.code, hot.request)
+        if decided is None:
             self._wait_for(hot)
-            return
-        self._turn.add(self, hot, *self._edge.answer(hot.kind, hot.code, hot.request, target))
+        else:
+            self._turn.add(self, hot, *decided)
 
     def _leave(self, data: bytes) -> None:
         """The rest of this connection is gunicorn's. What is still to be answered here goes out first, in this turn."""
@@ -212,16 +216,14 @@ class Lane(asyncio.Protocol):
         self._waiting = asyncio.get_running_loop().create_task(self._answer_later(hot))
 
     async def _answer_later(self, hot: Hot) -> None:
-        loop, edge = asyncio.get_running_loop(), self._edge
         try:
-            target = edge.cache.get(hot.code)
-            if target is None:
-                target = await loop.run_in_executor(None, edge.cache.load, hot.code)
-            if isinstance(target, Target) and target.wants_agent:
-                await loop.run_in_executor(None, describe, hot.request.agent)
-            decided = edge.answer(hot.kind, hot.code, hot.request, target)
-        except DatabaseAway:
-            decided = edge.answer_unavailable(hot.kind, hot.code, hot.request)
+            decided = await self._edge.answer_later(hot.kind, hot.code, hot.request)
+        except Exception:
+            # Nobody awaits this task: unanswered, the connection would stay paused for good.
+            log.exception("no answer for %s", hot.code)
+            if self._transport is not None:
+                self._transport.close()
+            return
         self._busy = False
         self._turn.add(self, hot, *decided)
         if self._transport is not None:
@@ -240,7 +242,7 @@ class Lane(asyncio.Protocol):
 
     def close_if_idle(self, since: float) -> None:
         """Ends a connection on which nothing has happened since an instant of the monotonic clock."""
-        if self._transport is not None and not self._busy and self.active_at <= since:
+        if self._transport is not None and self.active_at <= since:
             self._transport.close()
 
     def pause_writing(self) -> None:

@@ -197,7 +197,6 @@ def upgrade() -> None:
         sa.Column("currency", sa.String(length=3), nullable=True),
         sa.Column("customer", sa.String(length=32), nullable=True),
         sa.Column("outside_window", sa.Boolean(), nullable=False),
-        sa.Column("by_callback", sa.Boolean(), nullable=False),
         sa.Column("click_settled", sa.Boolean(), nullable=False),
         sa.Column("converted_at", sa.DateTime(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
