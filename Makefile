@@ -3,11 +3,12 @@
 PYTHON ?= python3
 UV ?= uv
 ARGS ?=
+DATABASES ?= sqlite postgresql
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help serve test check format pictures bench crash wheel lock clean environment new-environment python fast project \
-	tools new-tools browser
+	tools new-tools browser postgresql
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 PY := .venv/bin/python
@@ -21,10 +22,14 @@ help: ## list these targets
 serve: environment ## install what is missing, then run the server (PORT=9000, TRACKER_DATA_DIR=…)
 	@exec .venv/bin/tracker serve
 
-test: tools browser check ## everything that must pass: check, then all tests, none skipped (ARGS='-k name')
+test: tools browser postgresql check ## everything that must pass: check, then all tests on both databases (ARGS='-k name')
 	@mkdir -p build
-	@$(PY) -m pytest --numprocesses=auto --dist=loadfile --durations=10 --junitxml=build/tests.xml $(ARGS)
-	@$(PY) -c '$(NONE_SKIPPED)' build/tests.xml
+	@for database in $(DATABASES); do \
+		echo "All tests on $$database"; \
+		TRACKER_TEST_DATABASE=$$database $(PY) -m pytest --numprocesses=auto --dist=loadfile --durations=10 \
+			--junitxml=build/tests-$$database.xml $(ARGS) && \
+		$(PY) -c '$(NONE_SKIPPED)' build/tests-$$database.xml || exit 1; \
+	done
 
 check: tools ## format, lint and types
 	@echo "Checking format, lint and types"
@@ -45,8 +50,10 @@ bench: tools ## the budgets measured on this machine, as a table (ARGS='--json -
 	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || $(call apt,nginx-light)
 	@$(PY) -m bench $(ARGS)
 
-crash: tools ## the tests that kill processes, for longer (ARGS='-x')
-	@TRACKER_CRASH_ROUNDS=30 $(PY) -m pytest tests/crash $(ARGS)
+crash: tools postgresql ## the tests that kill processes, for longer (ARGS='-x')
+	@for database in $(DATABASES); do \
+		TRACKER_TEST_DATABASE=$$database TRACKER_CRASH_ROUNDS=30 $(PY) -m pytest tests/crash $(ARGS) || exit 1; \
+	done
 
 wheel: environment ## build a wheel into dist/
 	@$(PY) -m hatchling build --target wheel
@@ -141,6 +148,10 @@ new-tools:
 	@trap 'exit 130' INT; rm .venv/complete; $(PIP) $(LOCKED) -r requirements/dev.txt; status=$$?; \
 		$(call state,$(LOCKS)) >.venv/complete; exit $$status
 	@$(call state,requirements/dev.txt) >.venv/tools
+
+# The tests start a server of their own from it, as a user that is not root.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call apt,postgresql)
 
 browser:
 	@command -v chromium >/dev/null || $(call apt,chromium fonts-liberation)

@@ -13,6 +13,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from tests import databases
+from tests.databases import Database
 from tracker import accounts, links, schema
 from tracker.app import create_app
 from tracker.config import Settings
@@ -36,23 +38,24 @@ def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Database:
     """A migrated, empty database; copied for each test, which is quicker than migrating for each."""
-    folder = tmp_path_factory.mktemp("schema")
-    settings = Settings.from_env({"TRACKER_DATA_DIR": str(folder)})
-    schema.upgrade(settings)
-    engine = open_engine(settings.database_url)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    engine.dispose()
-    return (folder / "tracker.sqlite3").read_bytes()
+    database = databases.of(tmp_path_factory.mktemp("schema"))
+    schema.upgrade(Settings.from_env(database.environ))
+    return database
 
 
 @pytest.fixture
-def settings(tmp_path: Path, fresh_database: bytes) -> Settings:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "tracker.sqlite3").write_bytes(fresh_database)
-    return Settings.from_env({"TRACKER_DATA_DIR": str(tmp_path / "data"), "TRACKER_BASE_URL": BASE_URL})
+def database(tmp_path: Path, fresh_database: Database) -> Iterator[Database]:
+    database = databases.of(tmp_path / "data")
+    database.copy_from(fresh_database)
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def settings(database: Database) -> Settings:
+    return Settings.from_env(database.environ | {"TRACKER_BASE_URL": BASE_URL})
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests import databases
+
 START_WITHIN_S = 40
 STOP_WITHIN_S = 20
 
@@ -43,8 +45,8 @@ class Server:
         self.said = ""
         self.environ = os.environ | {
             "PORT": str(self.port),
-            "TRACKER_DATA_DIR": str(data_dir),
             "TRACKER_WORKERS": "2",
+            **databases.of(data_dir).environ,
             **environ,
         }
         self._token = ""

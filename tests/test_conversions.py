@@ -13,6 +13,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from tests.conftest import Api
+from tests.databases import Database
 from tracker import claims, clickid, conversions, days
 from tracker.claims import Sighting
 from tracker.config import Settings
@@ -240,28 +241,24 @@ def test_while_the_database_is_away_a_callback_is_queued_and_applied_once_later(
     click: Callable[..., str],
     load: Callable[[], int],
     session: Session,
-    settings: Settings,
+    database: Database,
 ) -> None:
     sale = {"cid": click(), "order": "Q-1", "value": "5"}
+    path = f"/c/{workspace.key}"
     session.rollback()
-    database = settings.data_dir / "tracker.sqlite3"
-    hidden = database.with_suffix(".away")
     client.application.extensions["tracker_edge"].cache.close()
     with client.application.app_context():
-        conversions_engine = client.application.extensions["sqlalchemy"].engine
-        conversions_engine.dispose()
-    database.rename(hidden)
-    database.mkdir()
+        client.application.extensions["sqlalchemy"].engine.dispose()
+    database.stop()
     try:
-        response = client.post(f"/c/{workspace.key}", data=sale)
+        response = client.post(path, data=sale)
     finally:
-        database.rmdir()
-        hidden.rename(database)
+        database.start()
     assert (response.status_code, response.json) == (202, {"result": "queued"})
     load()
     load()
     assert ledger(session) == [("approved", 500)]
-    assert client.post(f"/c/{workspace.key}", data=sale).json["result"] == "duplicate"
+    assert client.post(path, data=sale).json["result"] == "duplicate"
 
 
 def test_reports_that_race_make_one_conversion(

@@ -41,8 +41,12 @@ def happen(store: EventStore) -> Callable[..., None]:
                 link_id=link.id,
                 visitor=nonce,
                 agent=None,
-                referrer_host=None,
                 detail=None,
+                referrer=None,
+                language=None,
+                device=None,
+                os=None,
+                browser=None,
             )
             for _ in range(n)
         ]

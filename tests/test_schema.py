@@ -8,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from tests import databases
 from tracker import schema
 from tracker.config import Settings
 from tracker.days import Span
@@ -16,7 +17,7 @@ from tracker.stores import open_store
 
 
 def test_migrations_follow_one_another_and_make_the_models_tables(tmp_path: Path) -> None:
-    settings = Settings.from_env({"TRACKER_DATA_DIR": str(tmp_path / "data")})
+    settings = Settings.from_env(databases.of(tmp_path / "data").environ)
     assert schema.upgrade(settings)
     assert not schema.upgrade(settings)
     config = Config()
@@ -30,7 +31,7 @@ def test_migrations_follow_one_another_and_make_the_models_tables(tmp_path: Path
 
 
 def test_coarser_rollups_are_made_of_those_that_were_there(tmp_path: Path) -> None:
-    settings = Settings.from_env({"TRACKER_DATA_DIR": str(tmp_path)})
+    settings = Settings.from_env(databases.of(tmp_path).environ)
     config = Config()
     config.set_main_option("script_location", str(schema.MIGRATIONS))
     config.set_main_option("sqlalchemy.url", settings.database_url)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests import databases
 from tests.conftest import BROWSER
 from tests.serving import Server
 
@@ -40,8 +41,8 @@ def test_it_says_where_to_go_and_makes_private_files(server: Server) -> None:
     assert re.search(rf"http://localhost:{server.port}/app/setup/[\w-]+ \(works once\)", server.said)
     assert server.request("GET", "/healthz").status == 200
     assert oct(server.data_dir.stat().st_mode)[-3:] == "700"
-    for name in ("secrets.json", "tracker.sqlite3"):
-        assert oct((server.data_dir / name).stat().st_mode)[-3:] == "600"
+    private = [server.data_dir / "secrets.json", *server.data_dir.glob("tracker.sqlite3*")]
+    assert {oct(file.stat().st_mode)[-3:] for file in private} == {"600"}
 
 
 def test_a_click_is_reported_soon(server: Server) -> None:
@@ -149,12 +150,8 @@ def test_a_stopped_database_leaves_redirects_alone(server: Server) -> None:
     link = server.api("POST", "/links", SPRING | {"campaign": "stopped"})
     for _ in range(20):
         server.request("GET", f"/{link['code']}", {"User-Agent": BROWSER})
-    hidden = server.data_dir / "hidden"
-    hidden.mkdir()
-    files = list(server.data_dir.glob("tracker.sqlite3*"))
-    for file in files:
-        file.rename(hidden / file.name)
-    (server.data_dir / "tracker.sqlite3").mkdir()
+    database = databases.of(server.data_dir)
+    database.stop()
     try:
         answers = [server.request("GET", f"/{link['code']}", {"User-Agent": BROWSER}) for _ in range(20)]
         assert {answer.status for answer in answers} == {302}
@@ -162,9 +159,7 @@ def test_a_stopped_database_leaves_redirects_alone(server: Server) -> None:
         assert (unknown.status, unknown.headers.get("Retry-After")) in ((503, "2"), (404, None))
         assert server.request("GET", "/i/unseen7.gif").status == 200
     finally:
-        (server.data_dir / "tracker.sqlite3").rmdir()
-        for file in files:
-            (hidden / file.name).rename(file)
+        database.start()
     eventually(lambda: server.today("stopped")["clicks"], 40)
 
 
@@ -172,7 +167,7 @@ def test_addresses_are_nowhere_once_events_are_loaded(server: Server) -> None:
     link = server.api("POST", "/links", SPRING | {"campaign": "private"})
     server.request("GET", f"/{link['code']}", {"User-Agent": BROWSER})
     eventually(lambda: server.today("private")["clicks"], 1)
-    for file in server.data_dir.glob("tracker.sqlite3*"):
+    for file in databases.of(server.data_dir).files():
         assert b"127.0.0.1" not in file.read_bytes()
 
 

@@ -8,16 +8,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from tracker import days, jobs
 from tracker.config import Settings
 from tracker.edge.spool import Spool
 from tracker.events import BadRecord, Event, Kind, Verdict, decode, encode
-from tracker.models import Link, LoadedBatch, Workspace
+from tracker.models import Link, LoadedBatch, Salt, Workspace
 from tracker.pipeline import segments
 from tracker.pipeline.loader import Loader
 from tracker.stores import EventStore
@@ -82,7 +84,7 @@ def test_events_are_stored_once_and_a_finished_segment_goes(
     loader.load_once()
     assert segments.names(settings.spool_dir) == []
     event = store.recent(workspace.id, before=None, limit=1)[0]
-    assert (event.referrer_host, event.agent) == ("mail.example", "Mozilla/5.0 Firefox/143.0")
+    assert (event.referrer, event.agent) == ("mail.example", "Mozilla/5.0 Firefox/143.0")
 
 
 def test_a_segment_cut_at_any_byte_loses_only_the_torn_record(
@@ -201,7 +203,7 @@ def test_a_commit_whose_answer_was_lost_is_not_repeated(
             loader.load_once()
     assert loader.drain() == 0
     assert Loader(settings, engine, store).drain() == 0
-    cells = store.totals(link.campaign_id, 0, 1 << 40)
+    cells = store.totals(link.campaign_id, 0, 1 << 30)
     assert [(cell.n, cell.unique_n) for cell in cells] == [(1, 1)]
 
 
@@ -285,3 +287,56 @@ def test_segments_rotate_by_size(settings: Settings) -> None:
     for _ in range(4):
         spool.append(b"12345\n")
     assert len(segments.names(settings.spool_dir)) == 2
+
+
+def test_a_record_that_the_store_refuses_is_set_aside_and_the_rest_of_its_batch_is_stored(
+    spool: Spool,
+    loader: Loader,
+    store: EventStore,
+    make_link: MakeLink,
+    workspace: Workspace,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is known to get that far; should anything, it must not stop the loader for good."""
+    link = make_link()
+    monkeypatch.setattr("tracker.pipeline.loader.language_of", lambda text: "\ud800" if text == "poison" else None)
+    for number in range(100):
+        spool.append(encode(hit(link, number)._replace(language="poison" if number in (17, 18, 60) else "de")))
+    assert loader.drain() == 97
+    assert stored(store, workspace) == [number for number in range(100) if number not in (17, 18, 60)]
+    assert segments.aside_count(settings.spool_dir) == 3
+    assert [cell.n for cell in store.totals(link.campaign_id, 0, 1 << 30)] == [97]
+
+
+def test_a_text_with_a_nul_character_can_be_stored_anywhere(
+    spool: Spool, loader: Loader, store: EventStore, make_link: MakeLink, workspace: Workspace
+) -> None:
+    spool.append(encode(hit(make_link(), 1, agent="a\0b")))
+    assert loader.drain() == 1
+    assert store.recent(workspace.id, before=None, limit=1)[0].agent == "a\ufffdb"
+
+
+@pytest.mark.parametrize("jump_ms", [-400 * 86_400_000, -3_600_000, 86_400_000, 3650 * 86_400_000])
+def test_a_clock_that_jumps_loses_nothing(
+    spool: Spool,
+    loader: Loader,
+    store: EventStore,
+    make_link: MakeLink,
+    workspace: Workspace,
+    settings: Settings,
+    engine: Engine,
+    jump_ms: int,
+) -> None:
+    link = make_link()
+    now = days.now()
+    for number in range(4):
+        at_ms = days.to_ms(now) + (jump_ms if number in (1, 2) else 0)
+        spool.append(encode(hit(link, number)._replace(at_ms=at_ms)))
+    assert loader.drain() == 4
+    assert stored(store, workspace) == [0, 1, 2, 3]
+    assert [drift for day in store.whole_days() for drift in store.drifts(day)] == []
+    jobs.destroy_salts(jobs.Installation(settings, engine, store), now)
+    with Session(engine) as session:
+        kept = set(session.scalars(select(Salt.day)))
+    assert kept <= {now.date() + timedelta(days=n) for n in (-1, 0, 1)}, "a salt outlives its two days"

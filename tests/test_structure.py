@@ -24,13 +24,13 @@ ROWS = (
     ("reports",),
     ("conversions", "links", "snippets"),
     ("campaigns", "accounts", "claims", "jobs"),
-    ("destinations",),
+    ("destinations", "changes"),
     ("stores",),
     ("migrations",),
     ("models",),
     ("config", "extensions"),
     ("errors", "events"),
-    ("utm", "codes", "clickid", "money", "days"),
+    ("utm", "codes", "clickid", "money", "days", "agents"),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 FILE_LINES_MAX = 400

@@ -12,10 +12,10 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tracker import days, money
+from tracker import changes, days, money
 from tracker.destinations import OwnDomain, destination_refusal
 from tracker.errors import Forbidden, Invalid, Taken
-from tracker.models import EVERY_CODE, NAME_MAX, LinkChange, Membership, SetupLink, Token, User, Workspace
+from tracker.models import NAME_MAX, Membership, SetupLink, Token, User, Workspace
 
 PASSWORD_MIN = 10
 PASSWORD_MAX = 256
@@ -112,8 +112,11 @@ def edit_workspace(
         raise Invalid(errors)
     if workspace.fallback_url != (fallback_url or None):
         workspace.fallback_url = fallback_url or None
-        session.add(LinkChange(code=EVERY_CODE))
+        changed = [changes.EVERY_CODE]
+    else:
+        changed = []
     workspace.name, workspace.timezone, workspace.currency = name.strip(), timezone, currency
+    changes.announce(session, changed)
     session.commit()
 
 

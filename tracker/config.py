@@ -71,8 +71,6 @@ def _database(name: str, text: str | None, default: str) -> str:
         return default
     if not text.startswith(("sqlite:///", "postgresql+psycopg://")):
         raise SettingError(f"{name} starts with sqlite:/// or postgresql+psycopg://.")
-    if not text.startswith("sqlite:///"):
-        raise SettingError(f"{name}: this version stores in SQLite only.")
     return text
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from typing import Any
+from zlib import crc32
 
 from flask_login import LoginManager
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf.csrf import CSRFProtect
-from sqlalchemy import Engine, MetaData, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase
 
 BUSY_TIMEOUT_MS = 5000
+# PostgreSQL's: how long to wait for a connection, for a lock that somebody holds, for a peer that fell silent.
+CONNECT_WITHIN_S = 2
+LOCK_WITHIN_MS = 5000
+SILENT_MAX_MS = 10_000
 
 
 class Base(DeclarativeBase):
@@ -50,11 +55,27 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def engine_options(database_url: str) -> dict[str, Any]:
     """What every engine of ours is made with, Flask's and those of the loader and the link cache alike."""
-    return {"pool_pre_ping": not database_url.startswith("sqlite"), "pool_recycle": 1800}
+    if database_url.startswith("sqlite"):
+        return {}
+    arguments = {
+        "connect_timeout": CONNECT_WITHIN_S,
+        "tcp_user_timeout": SILENT_MAX_MS,
+        "options": f"-c lock_timeout={LOCK_WITHIN_MS} -c timezone=UTC",
+    }
+    return {"pool_pre_ping": True, "pool_recycle": 1800, "connect_args": arguments}
 
 
 def open_engine(database_url: str) -> Engine:
     return create_engine(database_url, **engine_options(database_url))
+
+
+def hold(connection: Connection, name: str) -> None:
+    """Keeps others who hold the same name waiting until this transaction ends.
+
+    SQLite has one writer at a time anyhow, whose lock comes with its first change.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(crc32(name.encode()))))
 
 
 def insert_into(dialect: str, table: Any) -> Any:

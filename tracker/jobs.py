@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import Engine, delete, func, select
+from sqlalchemy import Engine, delete, or_
 from sqlalchemy.orm import Session
 
+from tracker import changes
 from tracker.config import Settings
-from tracker.models import LinkChange, Salt
+from tracker.models import Salt
 from tracker.stores import EventStore
 
+DAYS_AHEAD_MAX = timedelta(days=2)  # of the oldest: tomorrow, for a clock that is a little fast at midnight
 CHANGES_KEPT = timedelta(days=1)
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,8 @@ def oldest_salt(now: datetime) -> date:
 def destroy_salts(on: Installation, now: datetime) -> None:
     oldest = oldest_salt(now)
     with Session(on.engine) as session:
-        session.execute(delete(Salt).where(Salt.day < oldest))
+        # One of a day far ahead was made while a clock was wrong, and would outlive its two days by as much.
+        session.execute(delete(Salt).where(or_(Salt.day < oldest, Salt.day > oldest + DAYS_AHEAD_MAX)))
         session.commit()
     on.store.forget_visitors((oldest - date(1970, 1, 1)).days)
 
@@ -51,9 +54,7 @@ def apply_retention(on: Installation, now: datetime) -> None:
 def trim_changes(on: Installation, now: datetime) -> None:
     """Edges poll every half second; a day of changes is more than any of them can be behind. The newest row stays."""
     with Session(on.engine) as session:
-        newest = session.scalar(select(func.max(LinkChange.seq))) or 0
-        session.execute(delete(LinkChange).where(LinkChange.at < now - CHANGES_KEPT, LinkChange.seq < newest))
-        session.commit()
+        changes.trim(session, now - CHANGES_KEPT)
 
 
 Job = Callable[[Installation, datetime], None]

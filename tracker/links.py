@@ -11,11 +11,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tracker import campaigns, codes, days, utm
+from tracker import campaigns, changes, codes, days, utm
 from tracker.config import clickid_param_ok
 from tracker.destinations import OwnDomain, destination_refusal, text_refusal
 from tracker.errors import Invalid, NotFound, Taken
-from tracker.models import Link, LinkChange, Workspace
+from tracker.models import Link, Workspace
 
 REDIRECT_CODES = (302, 301, 307, 308)
 QUERY_MODES = ("link_wins", "visitor_wins", "drop")
@@ -113,9 +113,11 @@ def create(session: Session, workspace: Workspace, draft: LinkDraft, own: OwnDom
         campaign = campaigns.ensure(session, workspace, draft.campaign)
         link = Link(workspace_id=workspace.id, campaign=campaign, code=draft.code or codes.generate())
         _fill(link, draft)
-        session.add_all((link, LinkChange(code=link.code)))
+        session.add(link)
         try:
             # UNIQUE decides, not a look beforehand: two requests for one code race, and one of them must lose.
+            session.flush()
+            changes.announce(session, [link.code])
             session.commit()
         except IntegrityError:
             session.rollback()
@@ -157,17 +159,17 @@ def draft_of(link: Link) -> LinkDraft:
     )
 
 
-def edit(session: Session, workspace: Workspace, link: Link, changes: Mapping[str, Any], own: OwnDomain) -> Link:
-    """Applies changes keyed by LinkDraft's fields and commits. The code stays, it is in print. Raises Invalid."""
-    if "code" in changes and changes["code"] != link.code:
+def edit(session: Session, workspace: Workspace, link: Link, given: Mapping[str, Any], own: OwnDomain) -> Link:
+    """Applies what is given by LinkDraft's fields, and commits. The code stays, it is in print. Raises Invalid."""
+    if "code" in given and given["code"] != link.code:
         raise Invalid({"code": "A code cannot be changed; make a new link."})
-    draft = tidy(replace(draft_of(link), **changes))
+    draft = tidy(replace(draft_of(link), **given))
     # A link made before its code was reserved keeps it.
     if errors := {field: text for field, text in check(draft, own).items() if field != "code"}:
         raise Invalid(errors)
     link.campaign = campaigns.ensure(session, workspace, draft.campaign)
     _fill(link, draft)
-    session.add(LinkChange(code=link.code))
+    changes.announce(session, [link.code])
     session.commit()
     return link
 
@@ -176,7 +178,7 @@ def set_archived(session: Session, link: Link, archived: bool) -> None:
     """Takes a link out of service or back into it, and commits. Archiving twice keeps the first instant."""
     if archived != (link.archived_at is not None):
         link.archived_at = days.now() if archived else None
-        session.add(LinkChange(code=link.code))
+        changes.announce(session, [link.code])
         session.commit()
 
 

@@ -15,7 +15,6 @@ from tracker.money import Money
 
 UTM_MAX = 255
 NAME_MAX = 120
-EVERY_CODE = "*"  # in the change sequence: whatever is remembered must be read again
 
 
 class Instant(TypeDecorator[datetime]):
@@ -226,10 +225,13 @@ class InternedText(Base):
 
 
 class EventRow(Base):
-    """A stored event. Clustered by time: inserts go to the end, a click id finds its row without another index."""
+    """A stored event. Clustered by time: inserts go to the end, a click id finds its row without another index.
+
+    PostgreSQL keeps a table for each week, so that old events go without a trace and at no cost.
+    """
 
     __tablename__ = "events"
-    __table_args__ = {"sqlite_with_rowid": False}
+    __table_args__ = {"sqlite_with_rowid": False, "postgresql_partition_by": "RANGE (at_ms)"}
     at_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     nonce: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     kind: Mapped[int]
@@ -239,8 +241,12 @@ class EventRow(Base):
     link_id: Mapped[int | None]
     visitor: Mapped[int | None] = mapped_column(BigInteger)
     agent_id: Mapped[int | None]
-    referrer_id: Mapped[int | None]
     detail_id: Mapped[int | None]
+    referrer_id: Mapped[int | None]
+    language_id: Mapped[int | None]
+    device_id: Mapped[int | None]
+    os_id: Mapped[int | None]
+    browser_id: Mapped[int | None]
     first_of_day: Mapped[bool] = mapped_column(default=False)
 
 
@@ -281,6 +287,42 @@ class RollupStep(Base):
     bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int] = mapped_column(BigInteger)
+
+
+class RollupPart(Base):
+    """Counted events of a whole campaign with one value of one dimension, in one quarter of an hour."""
+
+    __tablename__ = "rollup_parts"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    dimension: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+    unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class RollupPartDay(Base):
+    """The same over whole UTC days."""
+
+    __tablename__ = "rollup_part_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    dimension: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+    unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class StoreMark(Base):
+    """A number that the event store remembers about itself."""
+
+    __tablename__ = "store_marks"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)
 
 
 class VisitorDay(Base):

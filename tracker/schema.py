@@ -5,6 +5,7 @@ Whether there is anything to do is asked without Alembic: loading it costs a ser
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
@@ -13,6 +14,7 @@ from tracker.config import Settings, ensure_data_dir
 from tracker.extensions import open_engine
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+LOCK = "schema.lock"
 
 
 def newest() -> str:
@@ -32,14 +34,24 @@ def stored(engine: Engine) -> str | None:
 def upgrade(settings: Settings) -> bool:
     """Brings the database up to date; False where it was already. Makes the data folder, readable by its owner only."""
     ensure_data_dir(settings.data_dir)
+    if _is_current(settings):
+        return False
+    # Of two that start at once the second waits and finds nothing left to do. Machines that share a PostgreSQL
+    # database have a lock of its own, in the migration's transaction.
+    with (settings.data_dir / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_current(settings):
+            return False
+        _upgrade(settings)
+    return True
+
+
+def _is_current(settings: Settings) -> bool:
     engine = open_engine(settings.database_url)
     try:
-        if stored(engine) == newest():
-            return False
+        return stored(engine) == newest()
     finally:
         engine.dispose()
-    _upgrade(settings)
-    return True
 
 
 def _upgrade(settings: Settings) -> None:

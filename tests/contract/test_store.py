@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy import Engine, text
 
 from tracker import days
 from tracker.events import Kind, Verdict
-from tracker.stores import Batch, Cell, EventStore, StaleBatch, StoredEvent
+from tracker.stores import Batch, Cell, Dimension, Drift, EventStore, Part, StaleBatch, StoredEvent
 
 HOUR_MS = 3_600_000
 _campaigns = count(100)
@@ -32,8 +33,12 @@ def event(nonce: int, **changes: object) -> StoredEvent:
         link_id=1,
         visitor=7,
         agent="Firefox",
-        referrer_host=None,
         detail=None,
+        referrer=None,
+        language=None,
+        device=None,
+        os=None,
+        browser=None,
     )
     return made._replace(**changes)  # type: ignore[arg-type]
 
@@ -43,7 +48,7 @@ def append(store: EventStore, *events: StoredEvent, segment: str = "a", start: i
 
 
 def cells(store: EventStore, campaign_id: int = 1) -> set[Cell]:
-    return {cell for cell in store.totals(campaign_id, 0, 1 << 40) if cell.n}
+    return {cell for cell in store.totals(campaign_id, 0, 1 << 30) if cell.n}
 
 
 def test_a_batch_is_stored_once_with_its_place_in_the_ledger(store: EventStore) -> None:
@@ -72,7 +77,9 @@ def test_an_event_that_is_stored_already_does_not_hold_up_the_others(store: Even
 
 
 def test_events_come_back_as_they_went_in(store: EventStore) -> None:
-    rich = event(5, agent="Ünï", referrer_host="mail.example", detail="why", verdict=Verdict.BOT, visitor=2**63 - 1)
+    rich = event(
+        5, agent="Ünï", referrer="mail.example", detail="why", device="mobile", verdict=Verdict.BOT, visitor=2**63 - 1
+    )
     bare = event(4, agent=None, visitor=None, campaign_id=None, link_id=None)
     append(store, rich, bare)
     assert store.recent(1, before=None, limit=9) == [rich, bare]
@@ -187,3 +194,103 @@ def test_forgotten_visitors_can_be_new_again(store: EventStore) -> None:
     store.forget_visitors(NOON_MS // 86_400_000 + 1)
     append(store, event(2), segment="b")
     assert sum(cell.unique_n for cell in cells(store)) == 2
+
+
+def test_counted_events_break_down_by_what_is_known_of_them(store: EventStore) -> None:
+    phone = {"device": "mobile", "os": "iOS", "browser": "Safari", "language": "de"}
+    append(
+        store,
+        event(1, referrer="mail.example", **phone),
+        event(2, referrer="mail.example", visitor=8, device="desktop"),
+        event(3, referrer="news.example", kind=Kind.IMPRESSION, device="mobile"),
+        event(4, referrer="mail.example", verdict=Verdict.BOT, device="mobile"),
+        event(5, at_ms=NOON_MS + 24 * HOUR_MS, referrer="mail.example"),
+        event(6, campaign_id=2, referrer="mail.example"),
+    )
+    start = NOON_MS // days.BUCKET_MS
+    both = set(store.breakdown(1, start - 200, start + 200, Dimension.REFERRER))
+    assert both == {Part("mail.example", Kind.CLICK, 3, 3), Part("news.example", Kind.IMPRESSION, 1, 0)}
+    only_then = set(store.breakdown(1, start, start + 1, Dimension.REFERRER))
+    assert only_then == {Part("mail.example", Kind.CLICK, 2, 2), Part("news.example", Kind.IMPRESSION, 1, 0)}
+    assert set(store.breakdown(1, start, start + 1, Dimension.DEVICE)) == {
+        Part("mobile", Kind.CLICK, 1, 1),
+        Part("desktop", Kind.CLICK, 1, 1),
+        Part("mobile", Kind.IMPRESSION, 1, 0),
+    }
+    assert store.revise(NOON_MS, 4, Verdict.COUNTED)
+    assert Part("mobile", Kind.CLICK, 2, 1) in store.breakdown(1, start, start + 1, Dimension.DEVICE)
+    assert drifts(store) == []
+
+
+def test_when_a_first_click_counts_no_longer_the_next_one_is_the_first(store: EventStore) -> None:
+    append(store, event(1), event(2, at_ms=NOON_MS + 1, link_id=2, device="mobile"), event(3, visitor=8))
+    assert store.revise(NOON_MS, 1, Verdict.SCANNER)
+    assert cells(store) == {
+        Cell(1, Kind.CLICK, Verdict.SCANNER, 1, 0),
+        Cell(2, Kind.CLICK, Verdict.COUNTED, 1, 1),
+        Cell(1, Kind.CLICK, Verdict.COUNTED, 1, 1),
+    }
+    assert store.revise(NOON_MS + 1, 2, Verdict.SCANNER)
+    assert sum(cell.unique_n for cell in cells(store)) == 1
+    append(store, event(4, at_ms=NOON_MS + 2), segment="b")
+    assert sum(cell.unique_n for cell in cells(store)) == 2
+    assert drifts(store) == []
+
+
+def drifts(store: EventStore) -> list[Drift]:
+    return [drift for day in store.whole_days() for drift in store.drifts(day)]
+
+
+def test_rollups_are_held_against_the_raw_events_and_made_anew(store: EventStore, engine: Engine) -> None:
+    append(
+        store,
+        event(1, device="mobile", referrer="mail.example"),
+        event(2, kind=Kind.IMPRESSION, device="desktop"),
+        event(3, verdict=Verdict.BOT),
+        event(4, at_ms=NOON_MS + 24 * HOUR_MS, visitor=9),
+    )
+    before = cells(store)
+    day = NOON_MS // 86_400_000
+    assert store.whole_days() == [day, day + 1]
+    assert drifts(store) == []
+    with engine.begin() as connection:
+        for table in ("rollups", "rollup_days", "rollup_steps", "rollup_parts", "rollup_part_days"):
+            connection.execute(text(f"UPDATE {table} SET n = n + 1 WHERE kind = 2"))
+        connection.execute(text("DELETE FROM rollups WHERE kind = 1"))
+        connection.execute(text(f"UPDATE events SET first_of_day = false WHERE at_ms > {NOON_MS}"))
+    found = drifts(store)
+    tables = {"rollups", "rollup_days", "rollup_steps", "rollup_parts", "rollup_part_days", "events.first_of_day"}
+    assert {drift.rollup for drift in found} == tables
+    assert Drift("rollups", (1, NOON_MS // days.BUCKET_MS, 1, 1, 0), (0, 0), (1, 0)) in found
+    store.repair(day)
+    assert {drift.key[1] // 96 if drift.rollup == "rollups" else day + 1 for drift in drifts(store)} == {day + 1}
+    store.repair(day + 1)
+    assert drifts(store) == []
+    assert cells(store) == before
+
+
+def test_pruned_days_are_not_held_against_anything(store: EventStore) -> None:
+    day = NOON_MS // 86_400_000
+    append(store, event(1), event(2, at_ms=NOON_MS + 24 * HOUR_MS), event(3, at_ms=NOON_MS + 48 * HOUR_MS))
+    store.prune(days.from_ms(NOON_MS + 24 * HOUR_MS + 1))
+    store.prune(days.from_ms(NOON_MS))
+    assert store.whole_days() == [day + 2]
+    assert drifts(store) == []
+
+
+def test_pruning_takes_many_events_over_many_weeks(store: EventStore) -> None:
+    week = 7 * 24 * HOUR_MS
+    append(store, *(event(number, at_ms=NOON_MS + number % 5 * week + number) for number in range(50_000)))
+    assert store.prune(days.from_ms(NOON_MS + 3 * week)) == 30_000
+    assert len(store.recent(1, before=(NOON_MS + 3 * week, 0), limit=9)) == 0
+    append(store, event(50_001), segment="b")
+    assert [found.nonce for found in store.recent(1, before=(NOON_MS + 3 * week, 0), limit=9)] == [50_001]
+
+
+def test_a_rehearsal_leaves_nothing_behind(store: EventStore) -> None:
+    store.rehearse(Batch("a", 0, 1, (event(1, agent="New"),)))
+    assert (store.position("a"), store.recent(1, before=None, limit=9), cells(store)) == (0, [], set())
+    with pytest.raises(Exception, match="surrogate"):
+        store.rehearse(Batch("a", 0, 1, (event(1, agent="\ud800"),)))
+    append(store, event(1, agent="New"))
+    assert store.recent(1, before=None, limit=9)[0].agent == "New"

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from tests import databases
 from tests.serving import Server, free_port
 from tracker import clickid
 from tracker.config import Settings
@@ -55,7 +56,7 @@ def settle(server: Server) -> None:
 
 
 def check(data_dir: Path, cids: list[str]) -> None:
-    settings = Settings.from_env({"TRACKER_DATA_DIR": str(data_dir)})
+    settings = Settings.from_env(databases.of(data_dir).environ)
     clicks = [clickid.read(cid, settings.secrets.click_keys) for cid in cids]
     answered_ids = [(click.at_ms, click.nonce) for click in clicks if click is not None]
     assert len(answered_ids) == len(cids) == len(set(cids))

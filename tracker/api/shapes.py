@@ -104,7 +104,7 @@ def event(row: StoredEvent, codes: dict[int, str]) -> dict[str, Any]:
         "reason": row.detail,
         "code": codes.get(row.link_id) if row.link_id else row.detail,
         "agent": row.agent,
-        "referrer_host": row.referrer_host,
+        "referrer_host": row.referrer,
     }
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from itertools import count
 
 from tracker import clickid, codes
+from tracker.agents import describe
 from tracker.edge import decide
-from tracker.edge.agents import describe
 from tracker.edge.decide import Answer, Moment, Orphan, Pages, Request, Target
 from tracker.edge.linkcache import DatabaseAway, LinkCache
 from tracker.edge.spool import Spool

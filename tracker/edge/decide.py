@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from tracker import clickid, utm
-from tracker.edge.agents import describe
+from tracker.agents import describe
 from tracker.events import AGENT_MAX, CODE_MAX, LANGUAGE_MAX, PARAMS_MAX, REFERRER_MAX, Event, Kind, Verdict
 
 GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")

@@ -7,18 +7,17 @@ import threading
 import time
 
 from ada_url import URL
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from tracker import days, utm
-from tracker.edge.agents import AgentFacts
+from tracker import changes, days, utm
+from tracker.agents import AgentFacts
 from tracker.edge.decide import MACROS, Orphan, Target, header_safe
-from tracker.models import EVERY_CODE, Link, LinkChange, Workspace
+from tracker.models import Link, Workspace
 
 ENTRIES_MAX = 100_000
 POLL_S = 0.4
-CHANGES_MAX = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ class LinkCache:
         try:
             with Session(self._engine) as session:
                 if self._seq is None:
-                    self._seq = session.scalar(select(func.max(LinkChange.seq))) or 0
+                    self._seq = changes.newest(session)
                 while True:
                     seq = self._seq
                     entry = self._read(session, code)
@@ -130,13 +129,8 @@ class LinkCache:
             return
         try:
             with Session(self._engine) as session:
-                query = select(LinkChange.seq, LinkChange.code).where(LinkChange.seq > self._seq)
-                changed = session.execute(query.order_by(LinkChange.seq).limit(CHANGES_MAX)).all()
-                if not changed:
-                    return
-                self._seq = changed[-1][0]
-                codes = {code for _, code in changed}
-                if EVERY_CODE in codes:
+                self._seq, codes = changes.since(session, self._seq)
+                if changes.EVERY_CODE in codes:
                     codes = set(self._entries)
                 for code in codes & self._entries.keys():
                     session.rollback()

@@ -44,6 +44,21 @@ def referrer_host(referrer: str) -> str | None:
         return None
 
 
+def storable(text: str | None) -> str | None:
+    """The text as every store can keep it, `None` for an empty one: PostgreSQL has no NUL character."""
+    return text.replace("\0", "\ufffd") if text and "\0" in text else text or None
+
+
+@lru_cache(maxsize=10_000)
+def language_of(accepted: str) -> str | None:
+    """The language asked for first (`de` of `de-AT,de;q=0.9`), without its region; `None` where none is named.
+
+    Browsers send the preferred one first (RFC 9110, 12.5.4 weighs them by q, which begins at 1).
+    """
+    primary = accepted.partition(",")[0].partition(";")[0].strip().partition("-")[0].lower()
+    return primary if primary.isascii() and primary.isalpha() and 2 <= len(primary) <= 3 else None
+
+
 class Visitors:
     """Hashes visitors under the salt of their UTC day; salts are shared by all loaders through the database."""
 

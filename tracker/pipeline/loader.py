@@ -8,18 +8,20 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from tracker import days
+from tracker.agents import NOTHING_KNOWN, describe
 from tracker.config import Settings
-from tracker.events import Event, Kind, encode
+from tracker.events import Event, Kind, Verdict, encode
 from tracker.jobs import Installation, Schedule, oldest_salt
 from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, apply_conversion, settle_clicks, workspace_place
-from tracker.pipeline.enrich import Visitors, referrer_host
+from tracker.pipeline.enrich import Visitors, language_of, referrer_host, storable
 from tracker.pipeline.verdicts import judge
 from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 
@@ -28,6 +30,20 @@ IDLE_S = 0.2
 RETRY_S = 1.0
 
 log = logging.getLogger(__name__)
+
+
+# The database's or the disk's: what failed is tried again.
+NOT_THE_RECORDS_FAULT = (OperationalError, InterfaceError, OSError)
+
+Record = tuple[int, Event]
+
+
+class Row(NamedTuple):
+    """An event of a run with its offset, as it was read and as it is to be stored."""
+
+    offset: int
+    event: Event
+    stored: StoredEvent
 
 
 class Loader:
@@ -115,32 +131,63 @@ class Loader:
         with Session(self._engine) as session:
             rows = self._prepare(session, run, found)
         try:
-            self._store.append(Batch(run.segment, run.start, run.end, rows))
+            stored = self._append(run, rows)
         except StaleBatch:
             # Committed, though the answer was lost: the ledger tells how far.
             self._positions[run.segment] = self._store.position(run.segment)
             return 0
         self._positions[run.segment] = run.end
-        return len(rows)
+        return stored
 
-    def _prepare(self, session: Session, run: segments.Run, found: Sequence[tuple[int, Event]]) -> list[StoredEvent]:
+    def _prepare(self, session: Session, run: segments.Run, found: Sequence[Record]) -> list[Row]:
         """Judges and enriches. A record that cannot be is set aside: it must not hold up what comes behind it."""
         places = Places(session, [event for _, event in found])
         rows = []
         for offset, event in found:
             try:
-                rows.append(self._row(session, places, event))
-            except (OperationalError, InterfaceError, OSError):
-                raise  # the database's or the disk's fault, not the record's: it is tried again
+                rows.append(Row(offset, event, self._row(session, places, event)))
+            except NOT_THE_RECORDS_FAULT:
+                raise
             except Exception as error:
                 session.rollback()
                 segments.set_record_aside(self._folder, run, offset, encode(event), error)
         return rows
 
+    def _append(self, run: segments.Run, rows: list[Row]) -> int:
+        """Stores a batch; what the store refuses of it is set aside. Answers how many events were stored."""
+        try:
+            self._store.append(_batch(run, rows))
+        except (*NOT_THE_RECORDS_FAULT, StaleBatch):
+            raise
+        except Exception as error:
+            refused = set(self._refused(run, rows))
+            if not refused:
+                raise
+            for row in refused:
+                segments.set_record_aside(self._folder, run, row.offset, encode(row.event), error)
+            rows = [row for row in rows if row not in refused]
+            self._store.append(_batch(run, rows))
+        return len(rows)
+
+    def _refused(self, run: segments.Run, rows: list[Row]) -> list[Row]:
+        """The rows that the store refuses, each by itself; found by trying halves and taking all of it back."""
+        try:
+            self._store.rehearse(_batch(run, rows))
+        except (*NOT_THE_RECORDS_FAULT, StaleBatch):
+            raise
+        except Exception:
+            if len(rows) == 1:
+                return rows
+            middle = len(rows) // 2
+            return self._refused(run, rows[:middle]) + self._refused(run, rows[middle:])
+        return []
+
     def _row(self, session: Session, places: Places, event: Event) -> StoredEvent:
         place = self._place(session, places, event)
         judgement = judge(event, known=place is not None)
         workspace_id = place.workspace_id if place else places.first_workspace
+        # Of a bot it is known what it says of itself, and that is not worth parsing.
+        facts = describe(event.agent) if judgement.verdict == Verdict.COUNTED else NOTHING_KNOWN
         return StoredEvent(
             at_ms=event.at_ms,
             nonce=event.nonce,
@@ -150,9 +197,13 @@ class Loader:
             campaign_id=place.campaign_id if place else None,
             link_id=place.link_id if place else None,
             visitor=self._visitors.hash(workspace_id, event) if workspace_id else None,
-            agent=event.agent or None,
-            referrer_host=referrer_host(event.referrer),
-            detail=judgement.detail,
+            agent=storable(event.agent),
+            detail=storable(judgement.detail),
+            referrer=storable(referrer_host(event.referrer)),
+            language=language_of(event.language),
+            device=facts.device or None,
+            os=facts.os or None,
+            browser=facts.browser or None,
         )
 
     def _place(self, session: Session, places: Places, event: Event) -> Place | None:
@@ -161,6 +212,10 @@ class Loader:
         if event.applied:
             return places.of(event) if event.link_id else workspace_place(session, event)
         return apply_conversion(session, event, self._settings.secrets)
+
+
+def _batch(run: segments.Run, rows: Sequence[Row]) -> Batch:
+    return Batch(run.segment, run.start, run.end, [row.stored for row in rows])
 
 
 def _locked(fd: int) -> bool:

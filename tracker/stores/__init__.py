@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from tracker.stores.contract import Batch, Cell, EventStore, StaleBatch, Step, StoredEvent
+from tracker.stores.contract import Batch, Cell, Dimension, Drift, EventStore, Part, StaleBatch, Step, StoredEvent
 from tracker.stores.sql import SqlStore
 
-__all__ = ["Batch", "Cell", "EventStore", "StaleBatch", "Step", "StoredEvent", "open_store"]
+__all__ = [
+    "Batch",
+    "Cell",
+    "Dimension",
+    "Drift",
+    "EventStore",
+    "Part",
+    "StaleBatch",
+    "Step",
+    "StoredEvent",
+    "open_store",
+]
 
 
 def open_store(engine: Engine) -> EventStore:

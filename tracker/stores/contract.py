@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from tracker.days import Span
+
+
+class Dimension(IntEnum):
+    """What counted events can be broken down by besides their link. Numbers are stored: never renumber."""
+
+    REFERRER = 1
+    LANGUAGE = 2
+    DEVICE = 3
+    OS = 4
+    BROWSER = 5
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
 
 
 class StoredEvent(NamedTuple):
@@ -21,8 +36,12 @@ class StoredEvent(NamedTuple):
     link_id: int | None
     visitor: int | None
     agent: str | None
-    referrer_host: str | None
     detail: str | None
+    referrer: str | None
+    language: str | None
+    device: str | None
+    os: str | None
+    browser: str | None
 
 
 class Batch(NamedTuple):
@@ -53,6 +72,24 @@ class Step(NamedTuple):
     n: int
 
 
+class Part(NamedTuple):
+    """Counted events of one kind with one value of a dimension; `unique_n` of them were their visitor's first."""
+
+    value: str
+    kind: int
+    n: int
+    unique_n: int
+
+
+class Drift(NamedTuple):
+    """A row of a rollup that is not what the raw events add up to: `n` and `unique_n` as kept and as counted."""
+
+    rollup: str
+    key: tuple[int, ...]
+    kept: tuple[int, int]
+    counted: tuple[int, int]
+
+
 class StaleBatch(Exception):
     """The ledger stands elsewhere than where the batch begins: it, or a part of it, is stored already."""
 
@@ -68,6 +105,10 @@ class EventStore(Protocol):
         """Stores a batch with its rollups and its place in the ledger, all or nothing. Raises StaleBatch."""
         ...
 
+    def rehearse(self, batch: Batch) -> None:
+        """Does what `append` does and takes all of it back: raises what that would raise."""
+        ...
+
     def forget_segment(self, segment: str) -> None:
         """Drops the ledger row of a segment whose file is gone."""
         ...
@@ -78,6 +119,10 @@ class EventStore(Protocol):
 
     def series(self, campaign_id: int, spans: Sequence[Span], step: int) -> list[Step]:
         """Counted impressions and clicks in steps of `step` buckets, local to each span's offset."""
+        ...
+
+    def breakdown(self, campaign_id: int, start: int, end: int, dimension: Dimension) -> list[Part]:
+        """Counted impressions and clicks by the values of a dimension; those without a value are left out."""
         ...
 
     def first_bucket(self, campaign_id: int) -> int | None:
@@ -106,4 +151,16 @@ class EventStore(Protocol):
 
     def forget_visitors(self, before_day: int) -> None:
         """Drops who has been seen on days (counted from 1970, UTC) whose salt is gone."""
+        ...
+
+    def whole_days(self) -> Sequence[int]:
+        """The UTC days, counted from 1970, that hold anything and whose raw events are all still there."""
+        ...
+
+    def drifts(self, day: int) -> list[Drift]:
+        """Where the rollups of a UTC day are not what its raw events add up to; empty when all is well."""
+        ...
+
+    def repair(self, day: int) -> None:
+        """Makes the rollups of a UTC day anew from its raw events, while others may go on storing."""
         ...

@@ -10,13 +10,12 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
-    Executable,
     Select,
     Table,
     and_,
+    case,
     delete,
     func,
-    insert,
     literal,
     or_,
     select,
@@ -27,25 +26,35 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from tracker import days
-from tracker.days import BUCKET_MS, Span
+from tracker.days import Span
 from tracker.events import Kind, Verdict
 from tracker.extensions import insert_into
-from tracker.models import EventRow, InternedText, LoadedBatch, Rollup, RollupDay, RollupStep, VisitorDay
-from tracker.stores.contract import Batch, Cell, StaleBatch, Step, StoredEvent
+from tracker.models import InternedText, LoadedBatch, StoreMark, VisitorDay
+from tracker.stores import audit
+from tracker.stores.contract import Batch, Cell, Dimension, Drift, Part, StaleBatch, Step, StoredEvent
+from tracker.stores.dialects import dialect_of
+from tracker.stores.rollups import (
+    DAY,
+    DAY_MS,
+    VALUE_COLUMNS,
+    events,
+    rollup_days,
+    rollup_part_days,
+    rollup_parts,
+    rollup_steps,
+    rollups,
+    sums_of,
+)
 
 T = TypeVar("T")
 TEXTS_REMEMBERED_MAX = 50_000
 IN_MAX = 500
-DAY_MS = 86_400_000
-DAY = DAY_MS // BUCKET_MS  # in buckets
+PRUNED_BEFORE = "pruned_before_ms"
 
-events = cast(Table, EventRow.__table__)
 texts = cast(Table, InternedText.__table__)
-rollups = cast(Table, Rollup.__table__)
-rollup_days = cast(Table, RollupDay.__table__)
-rollup_steps = cast(Table, RollupStep.__table__)
 visitor_days = cast(Table, VisitorDay.__table__)
 ledger = cast(Table, LoadedBatch.__table__)
+marks = cast(Table, StoreMark.__table__)
 
 
 class SqlStore:
@@ -53,7 +62,7 @@ class SqlStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._dialect = engine.dialect.name
+        self._dialect = dialect_of(engine)
         self._text_ids: dict[str, int] = {}
 
     # What the loader writes.
@@ -67,6 +76,7 @@ class SqlStore:
             connection.execute(delete(ledger).where(ledger.c.segment == segment))
 
     def append(self, batch: Batch) -> None:
+        self._dialect.make_room(self._engine, (row.at_ms for row in batch.events))
         try:
             self._append(batch, batch.events)
         except IntegrityError:
@@ -74,19 +84,30 @@ class SqlStore:
             # not hold up what comes behind.
             self._append(batch, self._unseen(batch.events))
 
+    def rehearse(self, batch: Batch) -> None:
+        self._dialect.make_room(self._engine, (row.at_ms for row in batch.events))
+        with self._engine.connect() as connection:
+            self._write(connection, batch, self._unseen(batch.events))
+            connection.rollback()
+
     def _append(self, batch: Batch, rows: Sequence[StoredEvent]) -> None:
         with self._engine.begin() as connection:
-            self._advance(connection, batch)
-            ids = self._intern(connection, rows)
-            first = self._first_clicks(connection, rows)
-            if rows:
-                self._execute_many(
-                    connection, insert(events), _EVENT_COLUMNS, [_row(row, ids, row in first) for row in rows]
-                )
-            self._add_to_rollups(connection, ((row, 1, int(row in first)) for row in rows))
+            ids = self._write(connection, batch, rows)
         if len(self._text_ids) + len(ids) > TEXTS_REMEMBERED_MAX:
             self._text_ids.clear()
         self._text_ids.update(ids)
+
+    def _write(self, connection: Connection, batch: Batch, rows: Sequence[StoredEvent]) -> dict[str, int]:
+        """All that a batch changes; answers the ids of its texts, which hold once the transaction is committed."""
+        self._advance(connection, batch)
+        ids = self._intern(connection, rows)
+        first = self._first_clicks(connection, rows)
+        if rows:
+            values = [_values(row, ids, row in first) for row in rows]
+            self._dialect.insert_events(connection, _EVENT_COLUMNS, values)
+            ones = ((row, value[_DIMENSIONS], 1, int(value[-1])) for row, value in zip(rows, values, strict=True))
+            self._add_to_rollups(connection, ones)
+        return ids
 
     def _unseen(self, rows: Sequence[StoredEvent]) -> list[StoredEvent]:
         distinct = {(row.at_ms, row.nonce): row for row in rows}
@@ -101,21 +122,23 @@ class SqlStore:
     def _advance(self, connection: Connection, batch: Batch) -> None:
         """Compare-and-set on the ledger; first of all, so that the write lock is held before anything is read."""
         now = days.now()
+        move: Any
         if batch.start == 0:
-            new = insert_into(self._dialect, ledger).values(segment=batch.segment, end=batch.end, loaded_at=now)
-            moved = connection.execute(new.on_conflict_do_nothing())
+            new = insert_into(self._engine.dialect.name, ledger).on_conflict_do_nothing()
+            move = new.values(segment=batch.segment, end=batch.end, loaded_at=now)
         else:
             here = and_(ledger.c.segment == batch.segment, ledger.c.end == batch.start)
-            moved = connection.execute(update(ledger).where(here).values(end=batch.end, loaded_at=now))
-        if not moved.rowcount:
+            move = update(ledger).where(here).values(end=batch.end, loaded_at=now)
+        # RETURNING and not the count of rows, which not every driver tells of an insertion.
+        if connection.execute(move.returning(ledger.c.segment)).first() is None:
             raise StaleBatch(f"{batch.segment} from {batch.start}")
 
     def _intern(self, connection: Connection, rows: Iterable[StoredEvent]) -> dict[str, int]:
-        wanted = {text for row in rows for text in (row.agent, row.referrer_host, row.detail) if text is not None}
+        wanted = {text for row in rows for text in _texts(row) if text is not None}
         ids = {text: self._text_ids[text] for text in wanted if text in self._text_ids}
         missing = sorted(wanted.difference(ids))
         for chunk in _chunks(missing):
-            new = insert_into(self._dialect, texts).on_conflict_do_nothing()
+            new = insert_into(self._engine.dialect.name, texts).on_conflict_do_nothing()
             connection.execute(new, [{"text": text} for text in chunk])
             found = connection.execute(select(texts.c.text, texts.c.id).where(texts.c.text.in_(chunk)))
             ids.update((text, text_id) for text, text_id in found)
@@ -130,106 +153,136 @@ class SqlStore:
         if not earliest:
             return set()
         new = (
-            insert_into(self._dialect, visitor_days)
+            insert_into(self._engine.dialect.name, visitor_days)
             .on_conflict_do_nothing()
             .returning(visitor_days.c.day, visitor_days.c.campaign_id, visitor_days.c.visitor)
         )
-        values = [{"day": day, "campaign_id": campaign, "visitor": visitor} for day, campaign, visitor in earliest]
+        values = [dict(zip(("day", "campaign_id", "visitor"), key, strict=True)) for key in sorted(earliest)]
         return {earliest[day, campaign, visitor] for day, campaign, visitor in connection.execute(new, values)}
 
-    def _add_to_rollups(self, connection: Connection, changes: Iterable[tuple[StoredEvent, int, int]]) -> None:
-        """Adds to the rollups: for each event, how many more there are of its kind and how many more are unique."""
-        sums: dict[Table, dict[tuple[int, ...], list[int]]] = {rollups: {}, rollup_days: {}, rollup_steps: {}}
-        for row, more, more_unique in changes:
-            if row.campaign_id is None or row.link_id is None:
-                continue
-            bucket = row.at_ms // BUCKET_MS
-            rest = (row.link_id, row.kind, row.verdict)
-            keys: list[tuple[Table, tuple[int, ...]]] = [
-                (rollups, (row.campaign_id, bucket, *rest)),
-                (rollup_days, (row.campaign_id, bucket // DAY, *rest)),
-            ]
-            if row.verdict == Verdict.COUNTED:
-                keys.append((rollup_steps, (row.campaign_id, bucket, row.kind)))
-            for table, key in keys:
-                both = sums[table].setdefault(key, [0, 0])
-                both[0] += more
-                both[1] += more_unique
-        for table, found in sums.items():
-            if found:
-                self._upsert(connection, table, found)
-
-    def _upsert(self, connection: Connection, table: Table, sums: dict[tuple[int, ...], list[int]]) -> None:
-        """Adds sums to the rows of their keys, in the order of the keys."""
-        new = insert_into(self._dialect, table)
-        names = [column.name for column in table.primary_key]
-        added = [column.name for column in table.columns if not column.primary_key]
-        more = {name: table.c[name] + new.excluded[name] for name in added}
-        upsert = new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=more)
-        rows = [(*key, *sums[key][: len(added)]) for key in sorted(sums)]
-        self._execute_many(connection, upsert, (*names, *added), rows)
-
-    def _execute_many(
-        self, connection: Connection, statement: Executable, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+    def _add_to_rollups(
+        self, connection: Connection, changes: Iterable[tuple[StoredEvent, tuple[int | None, ...], int, int]]
     ) -> None:
-        """Hands rows straight to the driver: SQLAlchemy's way with parameters costs more than their insertion."""
-        compiled = cast(Any, statement).compile(dialect=self._engine.dialect, column_keys=names)
-        if not compiled.positional:
-            connection.exec_driver_sql(str(compiled), [dict(zip(names, row, strict=True)) for row in rows])
-            return
-        order = [names.index(name) for name in compiled.positiontup]
-        straight = order == list(range(len(names)))
-        connection.exec_driver_sql(
-            str(compiled), list(rows) if straight else [tuple(row[i] for i in order) for row in rows]
-        )
+        """Adds to the rollups, in the order of their keys: so two loaders at once wait for each other at most once."""
+        for table, sums in sums_of(changes).items():
+            if sums:
+                size = len(table.columns) - len(table.primary_key.columns)
+                self._dialect.add(connection, table, [(*key, *sums[key][:size]) for key in sorted(sums)])
 
     def revise(self, at_ms: int, nonce: int, verdict: int) -> bool:
         here = and_(events.c.at_ms == at_ms, events.c.nonce == nonce)
         with self._engine.begin() as connection:
-            old = connection.execute(
-                _stored().add_columns(events.c.first_of_day).where(here, events.c.verdict != verdict).with_for_update()
-            ).first()
-            if old is None:
+            # An update that changes nothing holds the row in any database: of two revisions at once the second sees
+            # what the first has made of it.
+            held = update(events).where(here, events.c.verdict != verdict).values(verdict=events.c.verdict)
+            if not connection.execute(held).rowcount:
                 return False
-            was, was_first = StoredEvent(*old[:-1]), bool(old[-1])
+            *stored, was_first = connection.execute(_stored().add_columns(events.c.first_of_day).where(here)).one()
+            values = tuple(connection.execute(select(*VALUE_COLUMNS.values()).where(here)).one())
+            was = StoredEvent(*stored)
             now = was._replace(verdict=verdict)
-            # Compare-and-set: of two revisions at once only one finds the verdict that was read.
-            claimed = update(events).where(here, events.c.verdict == was.verdict).values(verdict=verdict)
-            if not connection.execute(claimed).rowcount:
-                return False
+            if was_first:
+                self._pass_on_first(connection, was)
+            connection.execute(update(events).where(here).values(verdict=verdict))
             first = now in self._first_clicks(connection, (now,))
             connection.execute(update(events).where(here).values(first_of_day=first))
-            self._add_to_rollups(connection, ((was, -1, -int(was_first)), (now, 1, int(first))))
+            both = ((was, values, -1, -int(was_first)), (now, values, 1, int(first)))
+            self._add_to_rollups(connection, both)
         return True
+
+    def _pass_on_first(self, connection: Connection, was: StoredEvent) -> None:
+        """A click that was its visitor's first of the day counts no longer: the next that does is the first now."""
+        day = was.at_ms // DAY_MS
+        same = and_(events.c.campaign_id == was.campaign_id, events.c.visitor == was.visitor)
+        other = or_(events.c.at_ms != was.at_ms, events.c.nonce != was.nonce)
+        query = select(events.c.at_ms, events.c.nonce).where(same, other, audit.first_candidates(day))
+        found = connection.execute(query.order_by(events.c.at_ms, events.c.nonce).limit(1)).first()
+        if found is None:
+            seen = visitor_days.c
+            here = and_(seen.day == day, seen.campaign_id == was.campaign_id, seen.visitor == was.visitor)
+            connection.execute(delete(visitor_days).where(here))
+            return
+        here = and_(events.c.at_ms == found.at_ms, events.c.nonce == found.nonce)
+        connection.execute(update(events).where(here).values(first_of_day=True))
+        values = tuple(connection.execute(select(*VALUE_COLUMNS.values()).where(here)).one())
+        heir = StoredEvent(*connection.execute(_stored().where(here)).one())
+        self._add_to_rollups(connection, ((heir, values, 0, 1),))
 
     def prune(self, before: datetime) -> int:
         before_ms = days.to_ms(before)
+        # Marked first: from then on nobody holds rollups against days of which a part may be gone.
         with self._engine.begin() as connection:
-            return connection.execute(delete(events).where(events.c.at_ms < before_ms)).rowcount
+            new = insert_into(self._engine.dialect.name, marks)
+            later = case((marks.c.value > new.excluded.value, marks.c.value), else_=new.excluded.value)
+            mark = new.values(name=PRUNED_BEFORE, value=before_ms)
+            connection.execute(mark.on_conflict_do_update(index_elements=[marks.c.name], set_={"value": later}))
+        return self._dialect.prune(self._engine, before_ms)
 
     def forget_visitors(self, before_day: int) -> None:
         """Drops the visitors of days (counted from 1970, UTC) whose salt is gone."""
         with self._engine.begin() as connection:
             connection.execute(delete(visitor_days).where(visitor_days.c.day < before_day))
 
+    # What holds the rollups against the raw events.
+
+    def whole_days(self) -> list[int]:
+        with self._engine.connect() as connection:
+            pruned = connection.scalar(select(marks.c.value).where(marks.c.name == PRUNED_BEFORE)) or 0
+            found = set(connection.scalars(select(rollup_days.c.day).distinct()))
+            # From day to day by the clustered key: no database finds the distinct days of a large table as quickly.
+            first = select(func.min(events.c.at_ms))
+            at_ms = connection.scalar(first)
+            while at_ms is not None:
+                found.add(at_ms // DAY_MS)
+                at_ms = connection.scalar(first.where(events.c.at_ms >= (at_ms // DAY_MS + 1) * DAY_MS))
+        return sorted(day for day in found if day * DAY_MS >= pruned)
+
+    def drifts(self, day: int) -> list[Drift]:
+        with self._engine.begin() as connection:
+            self._dialect.freeze(connection)
+            return audit.drifts(connection, day)
+
+    def repair(self, day: int) -> None:
+        with self._engine.begin() as connection:
+            self._dialect.keep_writers_out(connection)
+            audit.repair(connection, day)
+
     # What reports read.
 
     def totals(self, campaign_id: int, start: int, end: int) -> list[Cell]:
+        keys = ("link_id", "kind", "verdict")
+        found = self._sums(rollups, rollup_days, keys, {"campaign_id": campaign_id}, start, end)
+        return [Cell(*row) for row in found]
+
+    def breakdown(self, campaign_id: int, start: int, end: int, dimension: Dimension) -> list[Part]:
+        of = {"campaign_id": campaign_id, "dimension": int(dimension)}
+        found = self._sums(rollup_parts, rollup_part_days, ("value_id", "kind"), of, start, end)
+        names: dict[int, str] = {}
+        with self._engine.connect() as connection:
+            for chunk in _chunks(sorted({row[0] for row in found})):
+                query = select(texts.c.id, texts.c.text).where(texts.c.id.in_(chunk))
+                names.update((text_id, text) for text_id, text in connection.execute(query))
+        shown = (Kind.IMPRESSION, Kind.CLICK)
+        return [Part(names[value], kind, n, unique_n) for value, kind, n, unique_n in found if kind in shown]
+
+    def _sums(
+        self, fine: Table, coarse: Table, keys: tuple[str, ...], of: dict[str, int], start: int, end: int
+    ) -> list[tuple[int, ...]]:
+        """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser rollup."""
         first_day, last_day = -(-start // DAY), end // DAY
         if first_day < last_day:
             parts = [
-                _part(rollups, rollups.c.bucket, campaign_id, start, first_day * DAY),
-                _part(rollup_days, rollup_days.c.day, campaign_id, first_day, last_day),
-                _part(rollups, rollups.c.bucket, campaign_id, last_day * DAY, end),
+                _part(fine, fine.c.bucket, keys, of, start, first_day * DAY),
+                _part(coarse, coarse.c.day, keys, of, first_day, last_day),
+                _part(fine, fine.c.bucket, keys, of, last_day * DAY, end),
             ]
         else:
-            parts = [_part(rollups, rollups.c.bucket, campaign_id, start, end)]
+            parts = [_part(fine, fine.c.bucket, keys, of, start, end)]
         both = union_all(*parts).subquery()
-        keys = (both.c.link_id, both.c.kind, both.c.verdict)
-        query = select(*keys, func.sum(both.c.n), func.sum(both.c.unique_n)).group_by(*keys)
+        by = [both.c[name] for name in keys]
+        query = select(*by, func.sum(both.c.n), func.sum(both.c.unique_n)).group_by(*by)
         with self._engine.connect() as connection:
-            found = connection.execute(query)
-            return [Cell(link, kind, verdict, int(n), int(unique)) for link, kind, verdict, n, unique in found]
+            return [tuple(int(value) for value in row) for row in connection.execute(query)]
 
     def series(self, campaign_id: int, spans: Sequence[Span], step: int) -> list[Step]:
         steps, found = rollup_steps.c, []
@@ -284,33 +337,41 @@ class SqlStore:
         return StoredEvent(*row) if row else None
 
 
-def _part(table: Table, by: Column[int], campaign_id: int, start: int, end: int) -> Select[Any]:
+def _part(
+    table: Table, by: Column[int], keys: tuple[str, ...], of: dict[str, int], start: int, end: int
+) -> Select[Any]:
     """The rows of a rollup table from `start` to before `end` of the column that cuts it."""
-    columns = (table.c.link_id, table.c.kind, table.c.verdict, table.c.n, table.c.unique_n)
-    return select(*columns).where(table.c.campaign_id == campaign_id, by >= start, by < end)
+    columns = [table.c[name] for name in (*keys, "n", "unique_n")]
+    return select(*columns).where(*(table.c[name] == value for name, value in of.items()), by >= start, by < end)
 
 
 def _may_be_first(row: StoredEvent) -> bool:
     return row.kind == Kind.CLICK and row.verdict == Verdict.COUNTED
 
 
-_EVENT_COLUMNS = (*StoredEvent._fields[:8], "agent_id", "referrer_id", "detail_id", "first_of_day")
+_NUMBERS = 8  # fields of a StoredEvent before its texts
+_TEXT_FIELDS = StoredEvent._fields[_NUMBERS:]
+_EVENT_COLUMNS = (*StoredEvent._fields[:_NUMBERS], *(f"{name}_id" for name in _TEXT_FIELDS), "first_of_day")
+# Where in the values of those columns the dimensions are.
+_DIMENSIONS = slice(_EVENT_COLUMNS.index(f"{Dimension(1).word}_id"), -1)
 
 
-def _row(row: StoredEvent, ids: dict[str, int], first: bool) -> tuple[Any, ...]:
+def _texts(row: StoredEvent) -> tuple[str | None, ...]:
+    return cast(tuple[str | None, ...], row[_NUMBERS:])
+
+
+def _values(row: StoredEvent, ids: dict[str, int], first: bool) -> tuple[Any, ...]:
     """The values of _EVENT_COLUMNS: texts by their ids."""
-    return (*row[:8], *(None if text is None else ids[text] for text in row[8:]), first)
+    return (*row[:_NUMBERS], *(None if text is None else ids[text] for text in _texts(row)), first)
 
 
 def _stored() -> Any:
-    agent, referrer, detail = texts.alias(), texts.alias(), texts.alias()
-    columns = [events.c[name] for name in StoredEvent._fields[:8]]
-    return (
-        select(*columns, agent.c.text, referrer.c.text, detail.c.text)
-        .outerjoin(agent, agent.c.id == events.c.agent_id)
-        .outerjoin(referrer, referrer.c.id == events.c.referrer_id)
-        .outerjoin(detail, detail.c.id == events.c.detail_id)
-    )
+    """Everything of a StoredEvent, its texts looked up."""
+    query = select(*(events.c[name] for name in StoredEvent._fields[:_NUMBERS])).select_from(events)
+    for name in _TEXT_FIELDS:
+        own = texts.alias()
+        query = query.add_columns(own.c.text).outerjoin(own, own.c.id == events.c[f"{name}_id"])
+    return query
 
 
 def _chunks(items: list[T]) -> Iterable[list[T]]:

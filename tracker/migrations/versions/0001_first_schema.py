@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("first_of_day", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("at_ms", "nonce", name=op.f("pk_events")),
         sqlite_with_rowid=False,
+        postgresql_partition_by="RANGE (at_ms)",
     )
     op.create_table(
         "link_changes",

@@ -1,4 +1,4 @@
-"""Device, system and browser of a user agent, for links whose destination asks for them. Parsed once and remembered."""
+"""Device, system and browser of a user agent, parsed once and remembered."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ class AgentFacts(NamedTuple):
     device: str
     os: str
     browser: str
+
+
+NOTHING_KNOWN = AgentFacts("", "", "")
 
 
 @lru_cache(maxsize=AGENTS_REMEMBERED_MAX)

@@ -1,0 +1,197 @@
+"""The database that tests run on: SQLite, or a PostgreSQL server of our own where TRACKER_TEST_DATABASE asks for it.
+
+Each data folder has a database of its own, found again by the folder's name: whoever knows the folder gets its
+environment here, and `make test` runs the same tests on both.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from functools import cache
+from hashlib import blake2s
+from pathlib import Path
+from typing import Protocol
+
+import psycopg
+
+KIND = os.environ.get("TRACKER_TEST_DATABASE", "sqlite")
+PROGRAMS = Path("/usr/lib/postgresql")
+START_WITHIN_S = 30
+
+
+class Database(Protocol):
+    """The database of one data folder."""
+
+    environ: dict[str, str]
+
+    def copy_from(self, other: Database) -> None:
+        """Makes this one as the other is, which nobody uses meanwhile."""
+        ...
+
+    def stop(self) -> None:
+        """Takes it away from whoever uses it, without a word."""
+        ...
+
+    def start(self) -> None:
+        """Brings it back with all that it held."""
+        ...
+
+    def drop(self) -> None: ...
+
+    def files(self) -> list[Path]:
+        """Every file that holds any of its rows."""
+        ...
+
+
+class SqliteFile:
+    """`tracker.sqlite3` in the data folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._hidden = data_dir / "hidden"
+        self._file = data_dir / "tracker.sqlite3"
+        self.environ = {"TRACKER_DATA_DIR": str(data_dir)}
+
+    def copy_from(self, other: Database) -> None:
+        assert isinstance(other, SqliteFile)
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        for file in other.files():
+            shutil.copy(file, self._data_dir / file.name)
+
+    def stop(self) -> None:
+        """A folder where the file was: no connection can be made, and those that are open fail at their next file."""
+        self._hidden.mkdir()
+        for file in self.files():
+            file.rename(self._hidden / file.name)
+        self._file.mkdir()
+
+    def start(self) -> None:
+        self._file.rmdir()
+        for file in self._hidden.iterdir():
+            file.rename(self._data_dir / file.name)
+        self._hidden.rmdir()
+
+    def drop(self) -> None:
+        """The file goes with its folder."""
+
+    def files(self) -> list[Path]:
+        return sorted(self._data_dir.glob("tracker.sqlite3*"))
+
+
+class Cluster:
+    """A PostgreSQL server from Debian's package, run by a user that is not root, in a folder of its own."""
+
+    def __init__(self) -> None:
+        versions = sorted(PROGRAMS.glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+        assert versions, "PostgreSQL is not installed (Debian: postgresql)"
+        self._programs = versions[-1].parent
+        self.folder = Path(tempfile.mkdtemp(prefix="tracker-postgres-"))
+        # PostgreSQL refuses to run as root; the package brings a user for it.
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            shutil.chown(self.folder, self._user)
+        self._run("initdb", "--no-sync", "--auth=trust", "--username=tests", "--encoding=UTF8", "--locale=C.UTF-8")
+        self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.remove)
+        self.start()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [self._programs / program, "-D", self.folder / "data", *arguments]
+        subprocess.run(command, user=self._user, check=True, capture_output=True, cwd=self.folder)
+
+    def start(self) -> None:
+        # Without fsync only a power cut would lose anything, and there is none here.
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": self.folder,
+            "fsync": "off",
+            "max_connections": 200,
+        }
+        flags = [flag for name, value in options.items() for flag in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self.folder / "data", *flags],
+                user=self._user,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_WITHIN_S
+        while True:
+            try:
+                self.connect("postgres").close()
+                return
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, (self.folder / "log").read_text()
+                assert time.monotonic() < deadline, "PostgreSQL does not start"
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """As a crash would: connections break, and the next start recovers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
+        self._process = None
+
+    def remove(self) -> None:
+        if self._process is not None:
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def connect(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(host=str(self.folder), user="tests", dbname=database, autocommit=True)
+
+    def execute(self, statement: str) -> bool:
+        """Runs a statement that says IF somewhere between its lines: answers whether it found anything."""
+        with self.connect("postgres") as connection:
+            return connection.execute(statement.encode()).rowcount > 0
+
+
+@cache
+def cluster() -> Cluster:
+    """Started with the first test that needs it; each process of a parallel run has its own."""
+    return Cluster()
+
+
+class PostgresDatabase:
+    """A database of the cluster, named after the data folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._name = f"t_{blake2s(str(data_dir).encode(), digest_size=10).hexdigest()}"
+        if not cluster().execute(f"SELECT 1 FROM pg_database WHERE datname = '{self._name}'"):
+            cluster().execute(f"CREATE DATABASE {self._name}")
+        url = f"postgresql+psycopg://tests@/{self._name}?host={cluster().folder}"
+        self.environ = {"TRACKER_DATA_DIR": str(data_dir), "TRACKER_DATABASE_URL": url}
+
+    def copy_from(self, other: Database) -> None:
+        assert isinstance(other, PostgresDatabase)
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self.drop()
+        cluster().execute(f"CREATE DATABASE {self._name} TEMPLATE {other._name}")
+
+    def stop(self) -> None:
+        cluster().stop()
+
+    def start(self) -> None:
+        cluster().start()
+
+    def drop(self) -> None:
+        cluster().execute(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
+
+    def files(self) -> list[Path]:
+        """All of the cluster's, its journal included."""
+        cluster().execute("CHECKPOINT")
+        return [path for path in (cluster().folder / "data").rglob("*") if path.is_file()]
+
+
+def of(data_dir: Path) -> Database:
+    """The database of a data folder, made when there is none."""
+    return PostgresDatabase(data_dir) if KIND == "postgresql" else SqliteFile(data_dir)

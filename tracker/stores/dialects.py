@@ -1,0 +1,170 @@
+"""What SQLite and PostgreSQL want done differently: how a batch goes in fastest, and how old events go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, cast
+
+import psycopg
+from sqlalchemy import Connection, Engine, Executable, Table, delete, insert, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from tracker.extensions import hold, insert_into
+from tracker.stores.rollups import added_columns, events
+
+PRUNED_AT_ONCE = 20_000
+PARTITION_MS = 7 * 86_400_000
+PARTITION_PREFIX = "events_w"
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+class Dialect(Protocol):
+    """One of the two, chosen by `dialect_of`."""
+
+    def make_room(self, engine: Engine, instants_ms: Iterable[int]) -> None:
+        """Sees to it that events of these instants can be stored."""
+        ...
+
+    def insert_events(self, connection: Connection, names: Sequence[str], rows: Rows) -> None:
+        """Raises IntegrityError where an id is stored already."""
+        ...
+
+    def add(self, connection: Connection, table: Table, rows: Rows) -> None:
+        """Adds to the sums of a rollup; `rows` have all its columns, in the order of its keys."""
+        ...
+
+    def freeze(self, connection: Connection) -> None:
+        """Lets all that this transaction reads be of one instant. Comes first in it."""
+        ...
+
+    def keep_writers_out(self, connection: Connection) -> None:
+        """Until the transaction ends nobody else adds to a rollup, and all that was added before can be seen."""
+        ...
+
+    def prune(self, engine: Engine, before_ms: int) -> int:
+        """Deletes older events, so that no writer waits long; answers how many."""
+        ...
+
+
+class Sqlite:
+    """One writer, so each transaction is kept short; statements go straight to the driver."""
+
+    def make_room(self, _engine: Engine, _instants_ms: Iterable[int]) -> None:
+        """A table has room for every instant."""
+
+    def insert_events(self, connection: Connection, names: Sequence[str], rows: Rows) -> None:
+        _execute_many(connection, insert(events), names, rows)
+
+    def add(self, connection: Connection, table: Table, rows: Rows) -> None:
+        new = insert_into("sqlite", table)
+        added = {name: table.c[name] + new.excluded[name] for name in added_columns(table)}
+        upsert = new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
+        _execute_many(connection, upsert, [column.name for column in table.columns], rows)
+
+    def freeze(self, connection: Connection) -> None:
+        # Python's driver begins none for a SELECT, and each would see what was committed before it.
+        connection.exec_driver_sql("BEGIN")
+
+    def keep_writers_out(self, connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def prune(self, engine: Engine, before_ms: int) -> int:
+        return _prune_rows(engine, before_ms)
+
+
+def _execute_many(connection: Connection, statement: Executable, names: Sequence[str], rows: Rows) -> None:
+    """Hands rows straight to the driver: SQLAlchemy's way with parameters costs more than their insertion."""
+    compiled = cast(Any, statement).compile(dialect=connection.dialect, column_keys=names)
+    order = [list(names).index(name) for name in compiled.positiontup]
+    straight = order == list(range(len(names)))
+    connection.exec_driver_sql(
+        str(compiled), list(rows) if straight else [tuple(row[i] for i in order) for row in rows]
+    )
+
+
+def _prune_rows(engine: Engine, before_ms: int) -> int:
+    pruned = 0
+    while True:
+        with engine.begin() as connection:
+            first = select(events.c.at_ms).where(events.c.at_ms < before_ms).order_by(events.c.at_ms)
+            bound = connection.scalar(first.offset(PRUNED_AT_ONCE).limit(1))
+            upto = before_ms if bound is None else bound + 1
+            pruned += connection.execute(delete(events).where(events.c.at_ms < upto)).rowcount
+        if bound is None:
+            return pruned
+
+
+class Postgres:
+    """Many writers: COPY for events, an array for each column of a sum, a table for each week."""
+
+    def __init__(self) -> None:
+        self._weeks: set[int] = set()
+
+    def make_room(self, engine: Engine, instants_ms: Iterable[int]) -> None:
+        missing = {at_ms // PARTITION_MS for at_ms in instants_ms} - self._weeks
+        if not missing:
+            return
+        with engine.begin() as connection:
+            hold(connection, "event_partitions")
+            there = set(_weeks(connection))
+            for week in sorted(missing - there):
+                name = f"{PARTITION_PREFIX}{week}"
+                start, end = week * PARTITION_MS, (week + 1) * PARTITION_MS
+                # Made apart and attached: CREATE TABLE … PARTITION OF would wait for every reader, and hold up all.
+                connection.execute(text(f"CREATE TABLE {name} (LIKE events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"))
+                span = f"FROM ({start}) TO ({end})"
+                connection.execute(text(f"ALTER TABLE events ATTACH PARTITION {name} FOR VALUES {span}"))
+            self._weeks = there | missing
+
+    def insert_events(self, connection: Connection, names: Sequence[str], rows: Rows) -> None:
+        copy = f"COPY events ({', '.join(names)}) FROM STDIN"
+        cursor = cast(psycopg.Cursor[Any], connection.connection.cursor())
+        try:
+            with cursor.copy(copy.encode()) as into:
+                for row in rows:
+                    into.write_row(row)
+        except psycopg.errors.CheckViolation as error:
+            # Another machine's retention has dropped a week that still gets events: it is made again at the next try.
+            self._weeks.clear()
+            raise OperationalError(copy, None, error) from error
+        except psycopg.IntegrityError as error:
+            raise IntegrityError(copy, None, error) from error
+
+    def add(self, connection: Connection, table: Table, rows: Rows) -> None:
+        names = [column.name for column in table.columns]
+        arrays = ", ".join(f"%s::{column.type.compile(connection.dialect)}[]" for column in table.columns)
+        added = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in added_columns(table))
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({arrays}) "  # noqa: S608
+            f"ON CONFLICT ({', '.join(column.name for column in table.primary_key)}) DO UPDATE SET {added}",
+            tuple(list(column) for column in zip(*rows, strict=True)),
+        )
+
+    def freeze(self, connection: Connection) -> None:
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+
+    def keep_writers_out(self, connection: Connection) -> None:
+        connection.execute(text("LOCK TABLE rollups IN SHARE ROW EXCLUSIVE MODE"))
+
+    def prune(self, engine: Engine, before_ms: int) -> int:
+        pruned = 0
+        with engine.begin() as connection:
+            hold(connection, "event_partitions")
+            for week in _weeks(connection):
+                if (week + 1) * PARTITION_MS <= before_ms:
+                    old = text(f"SELECT count(*) FROM {PARTITION_PREFIX}{week}")  # noqa: S608
+                    pruned += connection.scalar(old) or 0
+                    connection.execute(text(f"DROP TABLE {PARTITION_PREFIX}{week}"))
+                    self._weeks.discard(week)
+        return pruned + _prune_rows(engine, before_ms)
+
+
+def _weeks(connection: Connection) -> list[int]:
+    """The weeks, counted from 1970, that have a table."""
+    query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'events'::regclass"
+    return sorted(int(name.removeprefix(PARTITION_PREFIX)) for name in connection.scalars(text(query)))
+
+
+def dialect_of(engine: Engine) -> Dialect:
+    return Postgres() if engine.dialect.name == "postgresql" else Sqlite()
