@@ -17,6 +17,7 @@ from tracker import days
 from tracker.config import Settings
 from tracker.events import Event, Kind, encode
 from tracker.jobs import Installation, Schedule, oldest_salt
+from tracker.metering import Meters
 from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, apply_conversion, settle_clicks, workspace_place
 from tracker.pipeline.enrich import Visitors, referrer_host
@@ -33,10 +34,11 @@ log = logging.getLogger(__name__)
 class Loader:
     """One per spool; a lock on the spool keeps a second one out."""
 
-    def __init__(self, settings: Settings, engine: Engine, store: EventStore) -> None:
+    def __init__(self, settings: Settings, engine: Engine, store: EventStore, meters: Meters | None = None) -> None:
         self._settings = settings
         self._engine = engine
         self._store = store
+        self._meters = meters or Meters()
         self._folder = settings.spool_dir
         self._visitors = Visitors(engine)
         self._positions: dict[str, int] = {}
@@ -54,7 +56,9 @@ class Loader:
                     now = days.now()
                     self._schedule.run_due(now)
                     self._visitors.forget_before(oldest_salt(now))
+                    self._meters.loader_succeeded()
                 except Exception:
+                    self._meters.loader_failed()
                     log.exception("the loader could not store; it tries again")
                     pause_s = RETRY_S
                 stop.wait(pause_s)
@@ -121,6 +125,7 @@ class Loader:
             self._positions[run.segment] = self._store.position(run.segment)
             return 0
         self._positions[run.segment] = run.end
+        self._meters.stored((row.kind, row.verdict) for row in rows)
         return len(rows)
 
     def _prepare(self, session: Session, run: segments.Run, found: Sequence[tuple[int, Event]]) -> list[StoredEvent]:
