@@ -28,7 +28,7 @@ ROWS = (
     ("stores",),
     ("migrations",),
     ("models",),
-    ("config", "extensions"),
+    ("config", "extensions", "metering"),
     ("errors", "events"),
     ("utm", "codes", "clickid", "money", "days", "agents"),
 )

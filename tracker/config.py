@@ -156,6 +156,11 @@ class Settings:
     def spool_dir(self) -> Path:
         return self.data_dir / "spool"
 
+    @property
+    def metrics_dir(self) -> Path:
+        """Where the processes of a server keep their counts for Prometheus."""
+        return self.data_dir / "metrics"
+
     @cached_property
     def secrets(self) -> Secrets:
         return Secrets.load(self.data_dir)

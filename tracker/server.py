@@ -15,7 +15,7 @@ from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.dirty.app import DirtyApp
 from sqlalchemy.orm import Session
 
-from tracker import accounts, app, schema
+from tracker import accounts, app, metering, schema
 from tracker.config import Settings
 from tracker.extensions import open_engine
 from tracker.pipeline.loader import Loader
@@ -93,9 +93,13 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         # gunicorn would end whatever process has the number that a killed predecessor left here, ours or not.
         Path(gettempdir(), f"gunicorn-dirty-{name}.pid").unlink(missing_ok=True)
         said.append(prepare(settings))
+        metering.begin(settings.metrics_dir)
 
     def when_ready(_server: Any) -> None:
         print(f"Tracker is ready on port {settings.port}. {said[-1]}", flush=True)
+
+    def child_exit(_server: Any, worker: Any) -> None:
+        metering.forget(worker.pid)
 
     return {
         "bind": [f"0.0.0.0:{settings.port}"],
@@ -114,6 +118,7 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         "proc_name": name,
         "on_starting": on_starting,
         "when_ready": when_ready,
+        "child_exit": child_exit,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from tracker.api import callback, campaigns, events, links, public
+from tracker.api import callback, campaigns, events, links, public, watching
 from tracker.api.openapi import PREFIX
 from tracker.api.problems import problem
 
@@ -17,6 +17,7 @@ def register(app: Flask) -> None:
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)
     app.register_blueprint(public.blueprint)
+    app.register_blueprint(watching.blueprint)
 
 
 def is_api() -> bool:

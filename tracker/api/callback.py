@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 import orjson
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, g, request
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
@@ -55,6 +55,7 @@ def report(key: str) -> Response:
     except Invalid as error:
         return refused(error)
     response, event = _record(event, params)
+    g.verdict = Verdict(event.verdict).word
     services().spool.append(encode(event))
     return response
 

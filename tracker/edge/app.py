@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from tracker.edge.core import Edge, match, origin_form
-from tracker.edge.decide import WRONG_METHOD, Answer, Orphan, Request, raw_query
+from tracker.edge.decide import Answer, Orphan, Request, raw_query
 from tracker.events import encode
 
 Scope = MutableMapping[str, Any]
@@ -38,11 +38,11 @@ class AsgiEdge:
         if hot is None:
             await self._behind(scope, receive, send)
             return
+        kind, code = hot
         if scope["method"] not in ("GET", "HEAD"):
-            await _send(send, WRONG_METHOD)
+            await _send(send, self.edge.answer_wrong_method(kind))
             return
         self.start_polling()
-        kind, code = hot
         request = self._read(scope)
         decided = self.edge.answer_at_once(kind, code, request) or await self.edge.answer_later(kind, code, request)
         answer, event = decided
@@ -74,8 +74,9 @@ class AsgiEdge:
             self._poller = asyncio.get_running_loop().create_task(self._poll())
 
     async def _poll(self) -> None:
-        """Keeps the link cache current for as long as the worker lives."""
+        """Keeps the link cache and Prometheus' counters current for as long as the worker lives."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self.edge.cache.poll_s)
+            self.edge.carry_over()
             await loop.run_in_executor(None, self.edge.cache.poll)

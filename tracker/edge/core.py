@@ -12,10 +12,11 @@ from itertools import count
 from tracker import clickid, codes
 from tracker.agents import describe
 from tracker.edge import decide
-from tracker.edge.decide import Answer, Moment, Orphan, Pages, Request, Target
+from tracker.edge.decide import WRONG_METHOD, Answer, Moment, Orphan, Pages, Request, Target
 from tracker.edge.linkcache import DatabaseAway, LinkCache
 from tracker.edge.spool import Spool
 from tracker.events import Event, Kind
+from tracker.metering import NO_VERDICT, Meters, Tally
 
 _PIXELS = {"i": Kind.IMPRESSION, "c": Kind.CONVERSION}
 GIF_SUFFIX = ".gif"
@@ -63,6 +64,8 @@ class Edge:
     ) -> None:
         self.cache = cache
         self.spool = spool
+        self.meters = Meters()
+        self.tally = Tally()
         self._key = key
         self._pages = pages
         self._trusted_proxies = trusted_proxies
@@ -85,15 +88,22 @@ class Edge:
         return without_port(hops[-self._trusted_proxies].strip()[:64]) if len(hops) >= self._trusted_proxies else peer
 
     def answer(self, kind: Kind, code: str, request: Request, target: Target | Orphan) -> tuple[Answer, Event]:
-        """The decision, with a fresh moment. A conversion needs no target: the loader finds its workspace."""
+        """The decision, with a fresh moment, counted. A conversion needs no target: the loader finds its workspace."""
         moment = self.moment()
-        if kind == Kind.CLICK:
-            return decide.click(request, code, target, moment, self._key, self._pages)
-        if kind == Kind.IMPRESSION:
-            return decide.impression(request, code, target, moment)
-        if kind == Kind.HONEYPOT:
-            return decide.honeypot(request, code, target, moment)
-        return decide.conversion(request, code, moment)
+        try:
+            if kind == Kind.CLICK:
+                answer, event = decide.click(request, code, target, moment, self._key, self._pages)
+            elif kind == Kind.IMPRESSION:
+                answer, event = decide.impression(request, code, target, moment)
+            elif kind == Kind.HONEYPOT:
+                answer, event = decide.honeypot(request, code, target, moment)
+            else:
+                answer, event = decide.conversion(request, code, moment)
+        except Exception:
+            self.tally.exceptions += 1
+            raise
+        self.tally.requests[event.kind, event.verdict, answer.status] += 1
+        return answer, event
 
     def answer_at_once(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event] | None:
         """The decision where nothing has to be waited for; `None` where something must be looked up first."""
@@ -108,7 +118,7 @@ class Edge:
         target = self.cache.get(code)
         try:
             if target is None:
-                target = await loop.run_in_executor(None, self.cache.load, code)
+                target = await loop.run_in_executor(None, self.look_up, code)
         except DatabaseAway:
             return self.answer_unavailable(kind, code, request)
         if isinstance(target, Target) and target.wants_agent:
@@ -116,4 +126,26 @@ class Edge:
         return self.answer(kind, code, request, target)
 
     def answer_unavailable(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
-        return decide.unavailable(kind, request, code, self.moment())
+        answer, event = decide.unavailable(kind, request, code, self.moment())
+        self.tally.requests[event.kind, event.verdict, answer.status] += 1
+        return answer, event
+
+    def answer_wrong_method(self, kind: Kind) -> Answer:
+        """Neither GET nor HEAD: refused, and no event."""
+        self.tally.requests[kind, NO_VERDICT, WRONG_METHOD.status] += 1
+        return WRONG_METHOD
+
+    def look_up(self, code: str) -> Target | Orphan:
+        """What the database says, for a code that is not in the cache; off the event loop. Raises DatabaseAway."""
+        self.tally.misses += 1
+        try:
+            return self.cache.load(code)
+        except DatabaseAway:
+            raise
+        except Exception:
+            self.tally.exceptions += 1
+            raise
+
+    def carry_over(self) -> None:
+        """Hands what was counted to Prometheus' counters."""
+        self.meters.carry_over(self.tally, lost=self.spool.lost, entries=self.cache.size)

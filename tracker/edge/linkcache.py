@@ -92,6 +92,11 @@ class LinkCache:
     def get(self, code: str) -> Target | Orphan | None:
         return self._entries.get(code)
 
+    @property
+    def size(self) -> int:
+        """How many codes it holds."""
+        return len(self._entries)
+
     def load(self, code: str) -> Target | Orphan:
         """Reads one code and remembers it. Raises DatabaseAway."""
         try:

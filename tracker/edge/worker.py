@@ -38,6 +38,7 @@ class EdgeWorker(gasgi.ASGIWorker):
             sweeper.cancel()
             _gasgi.ASGIProtocol = usual
             edge.spool.close()
+            edge.carry_over()
 
     @property
     def _application(self) -> AsgiEdge:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from tracker.edge.core import Edge, match
-from tracker.edge.decide import WRONG_METHOD, Answer, Orphan, Request, raw_query
+from tracker.edge.decide import Answer, Orphan, Request, raw_query
 from tracker.edge.linkcache import DatabaseAway
 from tracker.events import Event, Kind, encode
 
@@ -33,12 +33,14 @@ class WsgiEdge:
         hot = match(environ.get("PATH_INFO", "/"))
         if hot is None:
             return self._behind(environ, start_response)
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return _start(start_response, WRONG_METHOD)
         kind, code = hot
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return _start(start_response, self._edge.answer_wrong_method(kind))
         request = self._read(environ)
         answer, event = self._answer(kind, code, request)
         self._edge.spool.append(encode(event))
+        # There is no loop here to do it later: this process may be idle for hours.
+        self._edge.carry_over()
         return _start(start_response, answer._replace(body=b"") if request.is_head else answer)
 
     def _answer(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
@@ -47,7 +49,7 @@ class WsgiEdge:
             return edge.answer(kind, code, request, Orphan(None))
         edge.cache.poll_if_due()
         try:
-            target = edge.cache.get(code) or edge.cache.load(code)
+            target = edge.cache.get(code) or edge.look_up(code)
         except DatabaseAway:
             return edge.answer_unavailable(kind, code, request)
         return edge.answer(kind, code, request, target)

@@ -19,6 +19,7 @@ from tracker.agents import NOTHING_KNOWN, describe
 from tracker.config import Settings
 from tracker.events import Event, Kind, Verdict, encode
 from tracker.jobs import Installation, Schedule, oldest_salt
+from tracker.metering import Meters
 from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, apply_conversion, settle_clicks, workspace_place
 from tracker.pipeline.enrich import Visitors, language_of, referrer_host, storable
@@ -49,10 +50,11 @@ class Row(NamedTuple):
 class Loader:
     """One per spool; a lock on the spool keeps a second one out."""
 
-    def __init__(self, settings: Settings, engine: Engine, store: EventStore) -> None:
+    def __init__(self, settings: Settings, engine: Engine, store: EventStore, meters: Meters | None = None) -> None:
         self._settings = settings
         self._engine = engine
         self._store = store
+        self._meters = meters or Meters()
         self._folder = settings.spool_dir
         self._visitors = Visitors(engine)
         self._positions: dict[str, int] = {}
@@ -70,7 +72,9 @@ class Loader:
                     now = days.now()
                     self._schedule.run_due(now)
                     self._visitors.forget_before(oldest_salt(now))
+                    self._meters.loader_succeeded()
                 except Exception:
+                    self._meters.loader_failed()
                     log.exception("the loader could not store; it tries again")
                     pause_s = RETRY_S
                 stop.wait(pause_s)
@@ -137,7 +141,8 @@ class Loader:
             self._positions[run.segment] = self._store.position(run.segment)
             return 0
         self._positions[run.segment] = run.end
-        return stored
+        self._meters.stored((row.stored.kind, row.stored.verdict) for row in stored)
+        return len(stored)
 
     def _prepare(self, session: Session, run: segments.Run, found: Sequence[Record]) -> list[Row]:
         """Judges and enriches. A record that cannot be is set aside: it must not hold up what comes behind it."""
@@ -153,8 +158,8 @@ class Loader:
                 segments.set_record_aside(self._folder, run, offset, encode(event), error)
         return rows
 
-    def _append(self, run: segments.Run, rows: list[Row]) -> int:
-        """Stores a batch; what the store refuses of it is set aside. Answers how many events were stored."""
+    def _append(self, run: segments.Run, rows: list[Row]) -> list[Row]:
+        """Stores a batch; what the store refuses of it is set aside. Answers what was stored."""
         try:
             self._store.append(_batch(run, rows))
         except (*NOT_THE_RECORDS_FAULT, StaleBatch):
@@ -167,7 +172,7 @@ class Loader:
                 segments.set_record_aside(self._folder, run, row.offset, encode(row.event), error)
             rows = [row for row in rows if row not in refused]
             self._store.append(_batch(run, rows))
-        return len(rows)
+        return rows
 
     def _refused(self, run: segments.Run, rows: list[Row]) -> list[Row]:
         """The rows that the store refuses, each by itself; found by trying halves and taking all of it back."""

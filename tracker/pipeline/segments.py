@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,15 @@ def names(folder: Path) -> list[str]:
         return sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(SUFFIX))
     except FileNotFoundError:
         return []
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes in each segment. One that is finished meanwhile is left out."""
+    found = {}
+    for name in names(folder):
+        with suppress(FileNotFoundError):
+            found[name] = (folder / name).stat().st_size
+    return found
 
 
 def is_complete(path: Path) -> bool:
