@@ -73,7 +73,7 @@ def _draft(number: int) -> LinkDraft:
 
 def _load(settings: Settings, engine: Engine, made: list[Link], n: int, chance: random.Random) -> float:
     """Spools events of the last two months, in the order of time, and answers how many a second the loader stored."""
-    spool = Spool(settings.spool_dir, durable=False, segment_bytes=settings.spool_segment_bytes)
+    spool = Spool(settings.spool_dir, durable=False, segment_bytes=settings.spool_segment_bytes, bytes_max=1 << 40)
     now_ms = days.to_ms(days.now())
     places = [(link.id, link.code) for link in made]
     spent = 0.0

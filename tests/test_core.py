@@ -18,7 +18,7 @@ from tracker.extensions import open_engine
 
 def edge(tmp_path: Path, proxies: int = 0) -> Edge:
     cache = LinkCache(open_engine("sqlite://"), "cid")
-    spool = Spool(tmp_path, durable=False, segment_bytes=1)
+    spool = Spool(tmp_path, durable=False, segment_bytes=1, bytes_max=1 << 30)
     key = clickid.Key(1, b"k" * 32)
     return Edge(cache, spool, key, Pages(b"", b""), trusted_proxies=proxies, clock_ms=lambda: 5)
 

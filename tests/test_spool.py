@@ -7,17 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from tracker import days, jobs
+from tracker import days, jobs, losses
 from tracker.config import Settings
-from tracker.edge.spool import Spool
+from tracker.edge.spool import SEGMENT_AGE_S, Spool
 from tracker.events import BadRecord, Event, Kind, Verdict, decode, encode
 from tracker.models import Link, LoadedBatch, Salt, Workspace
 from tracker.pipeline import segments
@@ -45,7 +47,7 @@ def hit(link: Link, number: int, agent: str = "Mozilla/5.0 Firefox/143.0") -> Ev
 
 @pytest.fixture
 def spool(settings: Settings) -> Spool:
-    return Spool(settings.spool_dir, durable=True, segment_bytes=1 << 20)
+    return Spool(settings.spool_dir, durable=True, segment_bytes=1 << 20, bytes_max=1 << 30)
 
 
 @pytest.fixture
@@ -210,7 +212,7 @@ def test_a_commit_whose_answer_was_lost_is_not_repeated(
 def test_a_full_disk_is_survived_counted_and_leaves_no_torn_record(
     settings: Settings, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spool = Spool(settings.spool_dir, durable=False, segment_bytes=1 << 20)
+    spool = Spool(settings.spool_dir, durable=False, segment_bytes=1 << 20, bytes_max=1 << 30)
     line = encode(hit(make_link(), 1))
     assert spool.append(line)
     really_write = os.write
@@ -230,7 +232,7 @@ def test_a_full_disk_is_survived_counted_and_leaves_no_torn_record(
 
 
 def test_one_turn_of_the_event_loop_is_one_write(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool = Spool(settings.spool_dir, durable=False, segment_bytes=1 << 20)
+    spool = Spool(settings.spool_dir, durable=False, segment_bytes=1 << 20, bytes_max=1 << 30)
     written: list[bytes] = []
     really_write = os.write
 
@@ -252,7 +254,7 @@ def test_one_turn_of_the_event_loop_is_one_write(settings: Settings, monkeypatch
 def test_a_segment_is_complete_once_its_writer_was_killed(settings: Settings, tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from tracker.edge.spool import Spool; "
-        "s = Spool(Path(sys.argv[1]), durable=False, segment_bytes=99); "
+        "s = Spool(Path(sys.argv[1]), durable=False, segment_bytes=99, bytes_max=1 << 30); "
         "s.append(b'x'); print('ready', flush=True); time.sleep(60)"
     )
     writer = subprocess.Popen([sys.executable, "-c", script, str(settings.spool_dir)], stdout=subprocess.PIPE)
@@ -283,7 +285,7 @@ def test_the_lag_is_the_age_of_the_oldest_event_not_stored(
 
 
 def test_segments_rotate_by_size(settings: Settings) -> None:
-    spool = Spool(settings.spool_dir, durable=False, segment_bytes=10)
+    spool = Spool(settings.spool_dir, durable=False, segment_bytes=10, bytes_max=1 << 30)
     for _ in range(4):
         spool.append(b"12345\n")
     assert len(segments.names(settings.spool_dir)) == 2
@@ -340,3 +342,78 @@ def test_a_clock_that_jumps_loses_nothing(
     with Session(engine) as session:
         kept = set(session.scalars(select(Salt.day)))
     assert kept <= {now.date() + timedelta(days=n) for n in (-1, 0, 1)}, "a salt outlives its two days"
+
+
+def test_a_spool_at_its_bound_refuses_and_takes_again_once_there_is_room(settings: Settings) -> None:
+    spool = Spool(settings.spool_dir, durable=False, segment_bytes=1 << 20, bytes_max=30)
+    assert all(spool.append(b"123456789\n") for _ in range(4))
+    spool.look_at_room()
+    assert not spool.append(b"a\nb\n")
+    assert (spool.lost, losses.read(settings.spool_dir).n) == (2, 2)
+    (settings.spool_dir / segments.names(settings.spool_dir)[0]).unlink()
+    spool.look_at_room()
+    assert spool.append(b"123456789\n")
+
+
+def test_what_waits_for_a_sync_shares_it_and_is_told_after_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(settings.spool_dir, durable=True, segment_bytes=1 << 20, bytes_max=1 << 30)
+    happened: list[str] = []
+    let_go = threading.Event()
+    really_sync = os.fdatasync
+
+    def sync(fd: int) -> None:
+        let_go.wait()
+        happened.append("sync")
+        really_sync(fd)
+
+    async def requests() -> None:
+        spool.commit(b"1\n", lambda: happened.append("1"))
+        for name in ("2", "3"):
+            spool.commit(name.encode() + b"\n", partial(happened.append, name))
+        assert happened == []
+        loop = asyncio.get_running_loop()
+        everything = loop.create_future()
+        loop.call_soon(let_go.set)
+        spool.commit(b"4\n", lambda: everything.set_result(None))
+        await everything
+
+    monkeypatch.setattr("tracker.edge.spool.os.fdatasync", sync)
+    asyncio.run(requests())
+    assert happened == ["sync", "1", "sync", "2", "3"]
+    spool.close()
+    (segment,) = segments.names(settings.spool_dir)
+    assert (settings.spool_dir / segment).read_bytes() == b"1\n2\n3\n4\n"
+
+
+def test_a_sync_that_fails_is_counted_as_a_loss_and_the_hits_are_answered(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(settings.spool_dir, durable=True, segment_bytes=1 << 20, bytes_max=1 << 30)
+
+    async def request() -> None:
+        answered = asyncio.get_running_loop().create_future()
+        spool.commit(b"1\n2\n", lambda: answered.set_result(None))
+        await answered
+
+    def fail(_fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("tracker.edge.spool.os.fdatasync", fail)
+        asyncio.run(request())
+    assert spool.lost == 2
+    asyncio.run(request())
+    assert spool.lost == 2
+    spool.close()
+
+
+def test_segments_rotate_by_age(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(settings.spool_dir, durable=True, segment_bytes=1 << 20, bytes_max=1 << 30)
+    clock = [1000.0]
+    monkeypatch.setattr("tracker.edge.spool.time.monotonic", lambda: clock[0])
+    for _ in range(4):
+        spool.append(b"12345\n")
+        clock[0] += SEGMENT_AGE_S / 2 + 1
+    assert len(segments.names(settings.spool_dir)) == 2

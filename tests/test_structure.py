@@ -29,7 +29,7 @@ ROWS = (
     ("migrations",),
     ("models",),
     ("config", "extensions", "metering"),
-    ("errors", "events"),
+    ("errors", "events", "losses"),
     ("utm", "codes", "clickid", "money", "days", "agents"),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}

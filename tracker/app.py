@@ -68,7 +68,12 @@ def _create(settings: Settings) -> tuple[Flask, Edge]:
     csrf.init_app(app)
     login.init_app(app)
     engine = open_engine(settings.database_url)
-    spool = Spool(settings.spool_dir, durable=settings.durability == "disk", segment_bytes=settings.spool_segment_bytes)
+    spool = Spool(
+        settings.spool_dir,
+        durable=settings.durability == "disk",
+        segment_bytes=settings.spool_segment_bytes,
+        bytes_max=settings.spool_bytes_max,
+    )
     app.extensions["tracker"] = Services(settings, open_store(engine), spool)
     api.register(app)
     web.register(app)

@@ -19,6 +19,7 @@ DURABILITIES = ("process", "disk")
 PORT_DEFAULT = 8000
 PORT_FILE = "served-port"
 WORKERS_MAX = 64
+SPOOL_MAX_MB = 8192  # some forty million hits
 
 
 def _text(environ: Mapping[str, str], name: str) -> str | None:
@@ -112,6 +113,7 @@ class Settings:
     click_id_param: str = "cid"
     retention_days: int = 0
     spool_segment_bytes: int = 16 * 1024 * 1024
+    spool_max_mb: int = SPOOL_MAX_MB
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -133,6 +135,7 @@ class Settings:
             trusted_proxies=_whole("TRACKER_TRUSTED_PROXIES", _text(env, "TRUSTED_PROXIES"), 0, 0, 10),
             durability=_one_of("TRACKER_DURABILITY", _text(env, "DURABILITY"), DURABILITIES),
             click_id_param=_param("TRACKER_CLICK_ID_PARAM", _text(env, "CLICK_ID_PARAM")),
+            spool_max_mb=_whole("TRACKER_SPOOL_MAX_MB", _text(env, "SPOOL_MAX_MB"), SPOOL_MAX_MB, 1, 2**20),
             retention_days=_whole("TRACKER_RETENTION_DAYS", _text(env, "RETENTION_DAYS"), 0, 0, 36500),
         )
 
@@ -151,6 +154,10 @@ class Settings:
             return replace(self, port=int((self.data_dir / PORT_FILE).read_text(encoding="ascii")))
         except (OSError, ValueError):
             return self
+
+    @property
+    def spool_bytes_max(self) -> int:
+        return self.spool_max_mb * 1024 * 1024
 
     @property
     def spool_dir(self) -> Path:

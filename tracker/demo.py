@@ -86,7 +86,7 @@ def fill(
     if session.scalar(known):
         raise Invalid({"demo": "This workspace has the demo's campaigns already."})
     made = {sort: _make(session, workspace, sort, settings) for sort in SORTS}
-    spool = Spool(settings.spool_dir, durable=False, segment_bytes=settings.spool_segment_bytes)
+    spool = Spool(settings.spool_dir, durable=False, segment_bytes=settings.spool_segment_bytes, bytes_max=1 << 40)
     with Progress(console=console) as progress:
         writing = progress.add_task("A month of traffic", total=PEOPLE)
         story = _Story(settings, workspace, made, random.Random(seed), days.now())  # noqa: S311 (a demo, no secret)

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import Engine, delete, or_
 from sqlalchemy.orm import Session
 
-from tracker import changes
+from tracker import changes, days, losses
 from tracker.config import Settings
 from tracker.models import Salt
 from tracker.stores import EventStore
@@ -57,6 +57,10 @@ def trim_changes(on: Installation, now: datetime) -> None:
         changes.trim(session, now - CHANGES_KEPT)
 
 
+def tidy_losses(on: Installation, now: datetime) -> None:
+    losses.tidy(on.settings.spool_dir, days.to_ms(now))
+
+
 Job = Callable[[Installation, datetime], None]
 
 # What is done, and every how many seconds.
@@ -64,6 +68,7 @@ TABLE: tuple[tuple[Job, int], ...] = (
     (destroy_salts, 600),
     (apply_retention, 3600),
     (trim_changes, 3600),
+    (tidy_losses, 3600),
 )
 
 

@@ -40,6 +40,8 @@ DEFINITIONS = {
     "tracker_loader_failures_total": "tries of the loader that failed and are made again",
     "tracker_loader_last_success_timestamp_seconds": "when the loader last looked through the spool; 0 for never",
     "tracker_spool_bytes": "size of the spool on this machine",
+    "tracker_spool_max_bytes": "how large it may become before hits are answered and no longer kept",
+    "tracker_spool_lost_events": "events that the disk refused in the last thirty days, as noted beside the spool",
     "tracker_spool_segments": "files in the spool, those that are being written included",
     "tracker_spool_set_aside_records": "records and torn tails that could not be stored and were set aside",
     "tracker_spool_waiting_bytes": "bytes of the spool that are not stored yet; absent while the database is away",

@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from flask import current_app, has_request_context, request
+from sqlalchemy.exc import SQLAlchemyError
 
+from tracker import losses
 from tracker.config import Settings
 from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
-from tracker.pipeline.segments import lag_s
+from tracker.losses import Losses
+from tracker.pipeline import segments
 from tracker.stores import EventStore
+
+LAG_MAX_S = 60
+FILLING = 0.8  # of its bound: time to look after it
+LOSING_MS = 60_000
+
+
+class Health(NamedTuple):
+    """How this machine is. `lag_s` is None where the database is away, and with it the answer."""
+
+    now_ms: int
+    lag_s: float | None
+    can_write: bool
+    spool_bytes: int
+    spool_bytes_max: int
+    losses: Losses
+    set_aside: int
+
+    @property
+    def database(self) -> str:
+        return "ok" if self.lag_s is not None else "away"
+
+    @property
+    def loader(self) -> str:
+        return "behind" if self.lag_s is not None and self.lag_s > LAG_MAX_S else "ok"
+
+    @property
+    def spool(self) -> str:
+        if self.spool_bytes >= self.spool_bytes_max:
+            return "full"
+        if not self.can_write or (self.losses.n and self.now_ms - self.losses.last_ms < LOSING_MS):
+            return "losing"
+        return "filling" if self.spool_bytes > FILLING * self.spool_bytes_max else "ok"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everything works: a spool that merely fills still keeps every hit."""
+        return (self.database, self.loader) == ("ok", "ok") and self.spool in ("ok", "filling")
+
+    @property
+    def needs_somebody(self) -> bool:
+        return not self.is_ready or self.spool != "ok" or bool(self.losses.n or self.set_aside)
 
 
 @dataclass(frozen=True)
@@ -32,9 +78,26 @@ class Services:
     def own_domain(self) -> OwnDomain:
         return OwnDomain(tuple(dict.fromkeys((self.settings.public_url, self.public_url))))
 
+    def health(self, now_ms: int) -> Health:
+        folder = self.settings.spool_dir
+        try:
+            lag = self.lag_s(now_ms)
+            self.store.position("")  # without a segment nothing was asked so far
+        except SQLAlchemyError:
+            lag = None
+        return Health(
+            now_ms=now_ms,
+            lag_s=lag,
+            can_write=os.access(folder if folder.exists() else folder.parent, os.W_OK),
+            spool_bytes=sum(segments.sizes(folder).values()),
+            spool_bytes_max=self.settings.spool_bytes_max,
+            losses=losses.read(folder),
+            set_aside=segments.aside_count(folder),
+        )
+
     def lag_s(self, now_ms: int) -> float:
         """Seconds since the oldest hit of this machine that reports do not show yet; 0 when there is none."""
-        return lag_s(self.settings.spool_dir, self.store.position, now_ms)
+        return segments.lag_s(self.settings.spool_dir, self.store.position, now_ms)
 
 
 def services() -> Services:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from time import time_ns
 
 from flask import Blueprint, Response, current_app, send_from_directory
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from tracker.api.problems import answer
-from tracker.extensions import db
-from tracker.pipeline.segments import aside_count
 from tracker.services import services
 
 blueprint = Blueprint("public", __name__)
-LAG_MAX_S = 60
 SCRIPT_AGE_S = 3600
 
 
@@ -27,21 +21,20 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 def readyz() -> Response:
     """The state of database, spool and loader; 503 when one of them needs somebody."""
-    state: dict[str, object] = {"database": "ok", "spool": "ok", "loader": "ok"}
-    folder = services().settings.spool_dir
-    try:
-        db.session.execute(text("SELECT 1"))
-        lag = services().lag_s(time_ns() // 1_000_000)
-        state["lag_s"] = round(lag, 3)
-        if lag > LAG_MAX_S:
-            state["loader"] = "behind"
-    except SQLAlchemyError:
-        state["database"] = "away"
-    if services().spool.lost or not os.access(folder if folder.exists() else folder.parent, os.W_OK):
-        state["spool"] = f"cannot write; {services().spool.lost} events lost by this process"
-    state["set_aside"] = aside_count(folder)
-    ready = (state["database"], state["spool"], state["loader"]) == ("ok", "ok", "ok")
-    return answer(200 if ready else 503, {"status": "ready" if ready else "not ready", **state})
+    found = services().health(time_ns() // 1_000_000)
+    state: dict[str, object] = {
+        "status": "ready" if found.is_ready else "not ready",
+        "database": found.database,
+        "spool": found.spool,
+        "loader": found.loader,
+        "spool_bytes": found.spool_bytes,
+        "spool_bytes_max": found.spool_bytes_max,
+        "lost": found.losses.n,
+        "set_aside": found.set_aside,
+    }
+    if found.lag_s is not None:
+        state["lag_s"] = round(found.lag_s, 3)
+    return answer(200 if found.is_ready else 503, state)
 
 
 @blueprint.get("/robots.txt")

@@ -10,14 +10,12 @@ from flask import Blueprint, Flask, Response, current_app, g, got_request_except
 from flask.sansio.blueprints import BlueprintSetupState
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from tracker.api.access import authenticate
 from tracker.api.problems import of_error, problem
 from tracker.edge.core import Edge
 from tracker.errors import TrackerError
-from tracker.extensions import db
 from tracker.metering import DEFINITIONS, FOLDER_VARIABLE
 from tracker.pipeline import segments
 from tracker.services import services
@@ -68,21 +66,23 @@ class _Sizes(Collector):
     """Worked out anew each time, and so the same whichever process is asked."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        folder, position = services().settings.spool_dir, services().store.position
-        sizes = segments.sizes(folder)
-        yield _gauge("tracker_spool_bytes", sum(sizes.values()))
+        found = services().health(time_ns() // 1_000_000)
+        sizes = segments.sizes(services().settings.spool_dir)
+        yield _gauge("tracker_spool_bytes", found.spool_bytes)
+        yield _gauge("tracker_spool_max_bytes", found.spool_bytes_max)
         yield _gauge("tracker_spool_segments", len(sizes))
-        yield _gauge("tracker_spool_set_aside_records", segments.aside_count(folder))
-        try:
-            db.session.execute(text("SELECT 1"))
-            waiting = sum(max(0, size - position(segment)) for segment, size in sizes.items())
-            lag_s = services().lag_s(time_ns() // 1_000_000)
-        except SQLAlchemyError:
-            yield _gauge("tracker_database_up", 0)
+        yield _gauge("tracker_spool_set_aside_records", found.set_aside)
+        yield _gauge("tracker_spool_lost_events", found.losses.n)
+        yield _gauge("tracker_database_up", int(found.lag_s is not None))
+        if found.lag_s is None:
             return
-        yield _gauge("tracker_database_up", 1)
+        yield _gauge("tracker_lag_seconds", found.lag_s)
+        try:
+            position = services().store.position
+            waiting = sum(max(0, size - position(segment)) for segment, size in sizes.items())
+        except SQLAlchemyError:
+            return  # it went away in between
         yield _gauge("tracker_spool_waiting_bytes", waiting)
-        yield _gauge("tracker_lag_seconds", lag_s)
 
 
 def _gauge(name: str, value: float) -> GaugeMetricFamily:

@@ -74,9 +74,9 @@ class AsgiEdge:
             self._poller = asyncio.get_running_loop().create_task(self._poll())
 
     async def _poll(self) -> None:
-        """Keeps the link cache and Prometheus' counters current for as long as the worker lives."""
+        """Keeps the edge and Prometheus' counters current for as long as the worker lives."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self.edge.cache.poll_s)
             self.edge.carry_over()
-            await loop.run_in_executor(None, self.edge.cache.poll)
+            await loop.run_in_executor(None, self.edge.poll)

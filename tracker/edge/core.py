@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from itertools import count
@@ -70,6 +71,8 @@ class Edge:
         self._pages = pages
         self._trusted_proxies = trusted_proxies
         self._clock_ms = clock_ms
+        self._poll_lock = threading.Lock()
+        self._polled_at = 0.0
         self._seed()
         # Two processes that count on from one number would make the same ids.
         os.register_at_fork(after_in_child=self._seed)
@@ -145,6 +148,20 @@ class Edge:
         except Exception:
             self.tally.exceptions += 1
             raise
+
+    def poll(self) -> None:
+        """Brings up to date what the edge remembers of the database and of the disk; off the event loop."""
+        self.cache.poll()
+        self.spool.look_at_room()
+
+    def poll_if_due(self) -> None:
+        """For servers without an event loop: whoever comes first after the interval polls."""
+        if time.monotonic() - self._polled_at >= self.cache.poll_s and self._poll_lock.acquire(blocking=False):
+            try:
+                self.poll()
+                self._polled_at = time.monotonic()
+            finally:
+                self._poll_lock.release()
 
     def carry_over(self) -> None:
         """Hands what was counted to Prometheus' counters."""

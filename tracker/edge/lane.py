@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -132,10 +133,7 @@ class Turn:
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
         answers, self._answers = self._answers, []
-        self._edge.spool.append(b"".join(lines))
-        now = time.monotonic()
-        for lane, content, closes in answers:
-            lane.send(content, closes, now)
+        self._edge.spool.commit(b"".join(lines), partial(_send, answers))
 
     def _wire(self, answer: Answer, hot: Hot, at_ms: int) -> bytes:
         """The answer as HTTP/1.1. What many answers share is written out once, the date once a second."""
@@ -156,6 +154,12 @@ class Turn:
 
 
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+
+
+def _send(answers: list[tuple[Lane, bytes, bool]]) -> None:
+    now = time.monotonic()
+    for lane, content, closes in answers:
+        lane.send(content, closes, now)
 
 
 class Lane(asyncio.Protocol):

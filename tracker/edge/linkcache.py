@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 
 from ada_url import URL
 from sqlalchemy import Engine, select
@@ -85,8 +83,6 @@ class LinkCache:
         self._entries_max = entries_max
         self._entries: dict[str, Target | Orphan] = {}
         self._seq: int | None = None
-        self._poll_lock = threading.Lock()
-        self._polled_at = 0.0
         self.poll_s = poll_s
 
     def get(self, code: str) -> Target | Orphan | None:
@@ -142,15 +138,6 @@ class LinkCache:
                     self._keep(code, self._read(session, code))
         except SQLAlchemyError as error:
             log.warning("link changes cannot be read: %s", error)
-
-    def poll_if_due(self) -> None:
-        """For servers without an event loop: whoever comes first after the interval polls."""
-        if time.monotonic() - self._polled_at >= self.poll_s and self._poll_lock.acquire(blocking=False):
-            try:
-                self.poll()
-                self._polled_at = time.monotonic()
-            finally:
-                self._poll_lock.release()
 
     def close(self) -> None:
         self._engine.dispose()

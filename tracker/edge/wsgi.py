@@ -47,7 +47,7 @@ class WsgiEdge:
         edge = self._edge
         if kind == Kind.CONVERSION:
             return edge.answer(kind, code, request, Orphan(None))
-        edge.cache.poll_if_due()
+        edge.poll_if_due()
         try:
             target = edge.cache.get(code) or edge.look_up(code)
         except DatabaseAway:

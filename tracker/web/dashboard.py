@@ -28,5 +28,6 @@ def overview(workspace: Workspace) -> ResponseReturnValue:
         rows=summaries.rows(db.session(), services().store, workspace, found[:SHOWN_MAX], now),
         period=campaign_report.default_period(workspace, now),
         has_more=len(found) > SHOWN_MAX,
+        health=services().health(days.to_ms(now)),
         unmatched=conversions.unmatched_count(db.session(), workspace),
     )

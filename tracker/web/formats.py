@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_interval, format_skeleton
 from babel.numbers import format_currency, format_decimal
+from babel.units import format_unit
 from flask import Flask, g, has_request_context, request
 
 from tracker import days
@@ -171,7 +172,13 @@ def lag(seconds: float) -> str:
     return f"{number(round(seconds / 3600))} hours behind"
 
 
+def size(n_bytes: int) -> str:
+    """Bytes, in megabytes or gigabytes of ten."""
+    exponent, unit = (9, "digital-gigabyte") if n_bytes >= 10**9 else (6, "digital-megabyte")
+    return format_unit(round(n_bytes / 10**exponent, 1), unit, length="short", locale=number_locale())
+
+
 def register(app: Flask) -> None:
-    filters = (number, percent, rate, limits, money, day, full_day, period, moment, iso, lag, signed_number)
+    filters = (number, percent, rate, limits, money, day, full_day, period, moment, iso, lag, signed_number, size)
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(words=words, this_zone=zone)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from tracker import accounts
+from tracker import accounts, days
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.models import Workspace
@@ -76,6 +76,7 @@ def _page(
         form=form,
         token_form=token_form or TokenForm(formdata=None),
         errors=errors or {},
+        health=services().health(days.to_ms(days.now())),
         tokens=accounts.tokens(db.session(), workspace),
         secret=secret,
         public_url=services().public_url,
