@@ -16,6 +16,7 @@ from tracker.money import Money
 UTM_MAX = 255
 NAME_MAX = 120
 EVERY_CODE = "*"  # in the change sequence: whatever is remembered must be read again
+UNKNOWN_CODES = "?"  # in the change sequence: whatever is remembered as no link's code must be forgotten
 
 
 class Instant(TypeDecorator[datetime]):
