@@ -125,10 +125,44 @@ def test_links_are_listed_edited_and_archived(api: Api, client: FlaskClient) -> 
     assert api("GET", "/links?cursor=x").status_code == 422
 
 
-def test_bulk_answers_for_each_link(api: Api) -> None:
-    results = api("POST", "/links/bulk", {"links": [SPRING, SPRING | {"source": ""}, {}]}).json["results"]
-    assert [result["status"] for result in results] == [201, 422, 422]
-    assert {error["field"] for error in results[2]["errors"]} == {"destination", "campaign", "source", "medium"}
+def test_many_links_are_made_at_once_in_the_shape_of_one(api: Api) -> None:
+    made = api(
+        "POST", "/links/bulk", {"links": [SPRING | {"code": "b"}, SPRING, SPRING | {"code": "a", "tags": ["x"]}]}
+    )
+    assert made.status_code == 201
+    first, second, third = made.json["links"]
+    assert (first["code"], len(second["code"]), third["code"]) == ("b", 7, "a")
+    assert [api("GET", f"/links/{link['code']}").json for link in made.json["links"]] == made.json["links"]
+    assert set(first) == set(api("POST", "/links", SPRING).json)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "fields"),
+    [
+        ([{}, {"source": ""}, {"destination": "x", "medium": ""}], 422, ["1.source", "2.destination", "2.medium"]),
+        ([{}, {"colour": "red"}, {"tags": [1]}], 422, ["1.colour", "2.tags.0"]),
+        ([{}, {"code": "taken"}], 409, ["1.code"]),
+        ([{"code": "twice"}, {"code": "twice"}, {"code": "taken"}], 422, ["1.code", "2.code"]),
+    ],
+)
+def test_of_many_links_none_is_made_where_one_is_refused(
+    api: Api, make_link: MakeLink, changes: list[dict[str, object]], status: int, fields: list[str]
+) -> None:
+    make_link(code="taken")
+    response = api("POST", "/links/bulk", {"links": [SPRING | change for change in changes]})
+    assert (response.status_code, response.mimetype) == (status, "application/problem+json")
+    named = [error["field"] for error in response.json["errors"]]
+    assert named == ["links[{}].{}".format(*field.split(".", 1)) for field in fields]
+    assert [row["code"] for row in api("GET", "/links").json["items"]] == ["taken"]
+    assert [row["slug"] for row in api("GET", "/campaigns").json["items"]] == ["spring-sale"]
+
+
+@pytest.mark.parametrize("links", [None, [], {}, [1], [SPRING] * 1001])
+def test_a_list_of_links_has_one_to_a_thousand(api: Api, links: object) -> None:
+    response = api("POST", "/links/bulk", {"links": links})
+    assert response.status_code == 422
+    assert {error["field"] for error in response.json["errors"]} <= {"links", "links[0]"}
+    assert api("GET", "/links").json["items"] == []
 
 
 def test_campaigns_are_made_found_and_renamed(api: Api) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -26,6 +28,7 @@ def run(settings: Settings) -> Run:
     def run(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
         environ = os.environ | {
             "TRACKER_DATA_DIR": str(settings.data_dir),
+            "TRACKER_DATABASE_URL": settings.database_url,
             "TRACKER_BASE_URL": str(settings.base_url),
             "COLUMNS": "160",
         }
@@ -51,6 +54,53 @@ def test_a_refusal_names_the_field_on_standard_error(run: Run) -> None:
     assert refused.returncode == 1
     assert refused.stdout == ""
     assert re.findall(r"^(\w+): \S", refused.stderr, re.MULTILINE) == ["destination", "code"]
+
+
+SHEET = (
+    "code;destination;campaign;source;medium\nb;https://shop.example/;spring;s;m\n;https://shop.example/2;spring;s;m\n"
+)
+
+
+def test_links_are_imported_from_a_file_or_standard_input(run: Run, tmp_path: Path) -> None:
+    made = run("link", "import", "-", typed=SHEET)
+    assert (made.returncode, made.stderr) == (0, "2 links were made.\n")
+    first, second = csv.DictReader(io.StringIO(made.stdout))
+    tagged = "https://shop.example/?utm_source=s&utm_medium=m&utm_campaign=spring"
+    assert first == {"code": "b", "short_url": "https://go.example/b", "tagged_url": tagged}
+    assert second["short_url"] == f"https://go.example/{second['code']}"
+    listed = json.loads(run("link", "list", "--json").stdout)
+    assert [row["short_url"] for row in listed] == [second["short_url"], first["short_url"]]
+    again = run("link", "import", "-", "--output", str(tmp_path / "made.csv"), typed=SHEET)
+    assert again.returncode == 1
+    assert again.stderr == "row 2, code: “b” is taken; choose another code.\n"
+    (tmp_path / "links.csv").write_text("\ufeff" + SHEET.replace("\nb;", "\nd;"))
+    dry = run("link", "import", str(tmp_path / "links.csv"), "--dry-run", "--json")
+    assert json.loads(dry.stdout) == {"links": 2, "stored": False}
+    full = run("link", "import", str(tmp_path / "links.csv"), "--json", "--output", str(tmp_path / "made.csv"))
+    assert json.loads(full.stdout) == {"links": 2, "stored": True}
+    assert (tmp_path / "made.csv").read_text().splitlines()[1].startswith("d,https://go.example/d,")
+    assert len(json.loads(run("link", "list", "--json").stdout)) == 4
+
+
+def test_an_import_names_rows_and_fields_and_stores_nothing(run: Run) -> None:
+    rows = "\nd;https://shop.example/;spring;s;m" + "\n;ftp://x;spring;;m" * 40 + "\n"
+    refused = run("link", "import", "-", typed=SHEET.partition("\n")[0] + rows)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    lines = refused.stderr.splitlines()
+    assert lines[:2] == [
+        "row 3, destination: A destination starts with http:// or https://.",
+        "row 3, source: A source is needed.",
+    ]
+    assert (len(lines), lines[-1]) == (51, "… and 30 more")
+    assert run("link", "list", "--json").stdout == "[]\n"
+    unknown = run("link", "import", "-", typed="colour\nred\n")
+    assert unknown.stderr.startswith("row 1, colour: There is no such column")
+
+
+def test_a_place_that_cannot_be_written_stops_an_import_before_it_stores(run: Run, tmp_path: Path) -> None:
+    refused = run("link", "import", "-", "--output", str(tmp_path / "nowhere" / "made.csv"), typed=SHEET)
+    assert refused.returncode != 0
+    assert run("link", "list", "--json").stdout == "[]\n"
 
 
 def test_a_token_is_all_that_is_printed(run: Run, session: Session, workspace: Workspace) -> None:

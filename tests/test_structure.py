@@ -14,7 +14,7 @@ PACKAGE = ROOT / "tracker"
 ROWS = (
     ("cli", "gunicorn_conf", "migrating"),
     ("server",),
-    ("app", "demo", "printing"),
+    ("app", "demo", "linkfile", "printing"),
     ("web",),
     ("api",),
     ("services",),
@@ -22,6 +22,7 @@ ROWS = (
     ("pipeline",),
     ("schema",),
     ("reports",),
+    ("bulk",),
     ("conversions", "links", "snippets"),
     ("campaigns", "accounts", "claims", "jobs"),
     ("destinations", "changes"),

@@ -112,7 +112,7 @@ def edit_workspace(
         raise Invalid(errors)
     if workspace.fallback_url != (fallback_url or None):
         workspace.fallback_url = fallback_url or None
-        changed = [changes.EVERY_CODE]
+        changed = [changes.UNKNOWN_CODES]
     else:
         changed = []
     workspace.name, workspace.timezone, workspace.currency = name.strip(), timezone, currency

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.orm import Session
 
 from tracker.extensions import hold
 from tracker.models import LinkChange
 
-EVERY_CODE = "*"  # whatever is remembered must be read again
+UNKNOWN_CODES = "?"  # whatever is remembered as no link's code must be forgotten
 CHANGES_MAX = 10_000
+Reader = Connection | Session
 
 
 def announce(session: Session, codes: Iterable[str]) -> None:
@@ -26,12 +27,12 @@ def announce(session: Session, codes: Iterable[str]) -> None:
     session.flush()
 
 
-def newest(session: Session) -> int:
+def newest(session: Reader) -> int:
     """The last number there is; 0 where there is none."""
     return session.scalar(select(func.max(LinkChange.seq))) or 0
 
 
-def since(session: Session, seq: int) -> tuple[int, set[str]]:
+def since(session: Reader, seq: int) -> tuple[int, set[str]]:
     """The codes announced after a number, CHANGES_MAX announcements at most, and the number to ask with next."""
     query = select(LinkChange.seq, LinkChange.code).where(LinkChange.seq > seq)
     found = session.execute(query.order_by(LinkChange.seq).limit(CHANGES_MAX)).all()

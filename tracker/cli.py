@@ -10,16 +10,19 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
-from typing import Any
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
 
 import click
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from tracker import __version__, accounts, campaigns, days, links, printing, schema, snippets
+from tracker import __version__, accounts, bulk, campaigns, days, linkfile, links, printing, schema, snippets
 from tracker.config import Settings, ensure_data_dir
 from tracker.destinations import OwnDomain
 from tracker.errors import Invalid, TrackerError
@@ -30,6 +33,8 @@ from tracker.pipeline.segments import lag_s
 from tracker.reports import campaign as reports
 from tracker.stores import open_store
 
+ERRORS_SHOWN_MAX = 50
+
 
 class Commands(click.Group):
     """Turns our own errors into a sentence on standard error and exit code 1."""
@@ -38,8 +43,10 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Invalid as error:
-            for field, message in error.errors.items():
+            for field, message in islice(error.errors.items(), ERRORS_SHOWN_MAX):
                 click.echo(f"{field}: {message}", err=True)
+            if (left := len(error.errors) - ERRORS_SHOWN_MAX) > 0:
+                click.echo(f"… and {left:,} more", err=True)
             ctx.exit(1)
         except TrackerError as error:
             click.echo(str(error), err=True)
@@ -155,6 +162,46 @@ def link_add(id_: str | None, as_json: bool, **given: Any) -> None:
             )
         else:
             click.echo(pasted.short_url)
+
+
+@link.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--dry-run", is_flag=True, help="Check everything, store nothing.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Where the CSV goes.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON; the CSV goes to --output alone.")
+def link_import(file: BinaryIO, dry_run: bool, output: Path | None, as_json: bool) -> None:
+    """Make all links of a CSV FILE, or none (- for standard input), and print their codes and URLs as CSV.
+
+    The header names what `link add` takes: destination, campaign, source, medium and, as wanted, term, content, id,
+    code, title, tags (parted by |), expires_at, redirect_code, query_mode, click_id_param, referrer_policy,
+    fallback_url.
+    """
+    columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with _workspace() as (settings, _, session, workspace), ExitStack() as stack:
+        written: TextIO | None = None
+        if output and not dry_run:
+            # Before anything is stored: a path that cannot be written must not cost the codes of links that were made.
+            written = stack.enter_context(output.open("w", encoding="utf-8", newline=""))
+        elif not dry_run and not as_json:
+            written = sys.stdout
+        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+            checking = progress.add_task("Links checked:", total=None)
+            made = bulk.create_many(
+                session,
+                workspace,
+                linkfile.read(file),
+                OwnDomain((settings.public_url,)),
+                name=linkfile.name,
+                dry_run=dry_run,
+                on_chunk=lambda checked: progress.advance(checking, checked),
+            )
+        if written:
+            linkfile.write(written, made, settings.public_url)
+        if as_json:
+            _print_json({"links": len(made), "stored": not dry_run})
+        else:
+            click.echo(f"{len(made):,} links {'can be' if dry_run else 'were'} made.", err=True)
 
 
 @link.command("list")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any
-from urllib.parse import urlsplit
 
 from ada_url import URL
 
 DESTINATION_MAX = 8192
 TEXT_MAX = 255
+HOSTS_REMEMBERED_MAX = 1_000
+_WEB_PORTS = ("80", "443")
+_AUTHORITY_END = re.compile(r"[/?#]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -21,21 +23,32 @@ class OwnDomain:
 
     origins: tuple[str, ...]
 
-    def holds(self, url: URL) -> bool:
-        host = _host(url.hostname)
-        port = url.port or _default_port(url.protocol)
-        return any(self._same(host, port, urlsplit(origin)) for origin in self.origins)
+    def holds(self, host: str, port: str) -> bool:
+        return (host, port) in _places(self.origins)
 
-    @staticmethod
-    def _same(host: str, port: str, own: Any) -> bool:
-        own_host = _host(URL(own.geturl()).hostname)
-        own_port = str(own.port or "") or _default_port(own.scheme + ":")
-        return host == own_host and (port == own_port or {port, own_port} == {"80", "443"})
+
+@lru_cache(maxsize=16)
+def _places(origins: tuple[str, ...]) -> frozenset[tuple[str, str]]:
+    """Hosts and ports that lead to one of these origins, worked out once: many links are held against the same few."""
+    found = {_place(URL(origin).href) for origin in origins}
+    return frozenset(found | {(host, other) for host, port in found if port in _WEB_PORTS for other in _WEB_PORTS})
+
+
+def _place(href: str) -> tuple[str, str]:
+    """Host and port of a URL as the parser writes it: in lower case, without its default port, with a path."""
+    scheme, _, authority, _ = href.split("/", 3)
+    host, colon, port = authority.rpartition(":")
+    if not colon or port.endswith("]"):
+        host, port = authority, ""
+    return _host(host), port or ("443" if scheme == "https:" else "80")
 
 
 def _host(name: str) -> str:
     """A host name to compare by: all that leads to this very machine is called `localhost`."""
     name = name.rstrip(".").lower()
+    # The parser has written every kind of address as `[…]` or as four decimal numbers; asking costs more than parsing.
+    if name[:1] != "[" and not name[-1:].isdecimal():
+        return name
     try:
         address = ip_address(name.strip("[]"))
     except ValueError:
@@ -44,37 +57,43 @@ def _host(name: str) -> str:
     return "localhost" if inner.is_loopback or inner.is_unspecified else name
 
 
-def _default_port(protocol: str) -> str:
-    return "443" if protocol == "https:" else "80"
-
-
 def destination_refusal(text: str, own: OwnDomain) -> str | None:
     """Why a URL cannot be a destination, as a sentence; `None` when it can. Parsed as browsers do (WHATWG URL)."""
     if not text:
         return "A destination is needed."
     if len(text) > DESTINATION_MAX:
         return f"A destination has at most {DESTINATION_MAX:,} characters; this one has {len(text):,}."
-    if _CONTROL.search(text):
-        return "The destination contains a line break or another control character."
-    if not _encodable(text):
-        return "The destination contains half a character (a lone surrogate); copy it again."
+    if not (text.isascii() and text.isprintable()):
+        if _CONTROL.search(text):
+            return "The destination contains a line break or another control character."
+        if not _encodable(text):
+            return "The destination contains half a character (a lone surrogate); copy it again."
     scheme, mark, rest = text.partition("://")
     if not mark or scheme.lower() not in ("http", "https"):
         return "A destination starts with http:// or https://."
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return _host_refusal(scheme.lower(), _AUTHORITY_END.split(rest.rstrip(" "), maxsplit=1)[0], own)
+
+
+@lru_cache(maxsize=HOSTS_REMEMBERED_MAX)
+def _host_refusal(scheme: str, authority: str, own: OwnDomain) -> str | None:
+    """Why nothing at this place can be a destination. What follows it cannot make a URL invalid (WHATWG URL, 4.4).
+
+    Remembered, for the links of an import lead to few places and the parser is the dearest part of their check.
+    """
     if "@" in authority:
         return "A destination carries no user name or password."
     if not authority or "\\" in authority or "{" in authority or authority[0] == ":":
         return "The destination has no valid host after http:// or https://."
     try:
-        url = URL(text)
+        href = URL(f"{scheme}://{authority}/").href
     except ValueError:
         return "The destination is not a valid URL; check its host and port."
-    if url.username or url.password:
+    if "@" in href.split("/", 3)[2]:
         return "A destination carries no user name or password."
-    if not url.hostname:
+    host, port = _place(href)
+    if not host:
         return "The destination has no host."
-    if own.holds(url):
+    if own.holds(host, port):
         return "The destination leads back to this tracker's own short domain."
     return None
 
@@ -85,7 +104,8 @@ def text_refusal(label: str, text: str | None, *, needed: bool, size_max: int = 
         return f"{label} is needed." if needed else None
     if len(text) > size_max:
         return f"{label} has at most {size_max} characters; this has {len(text)}."
-    if _CONTROL.search(text) or not _encodable(text):
+    # Printable ASCII, as most texts are, needs no search.
+    if not (text.isascii() and text.isprintable()) and (_CONTROL.search(text) or not _encodable(text)):
         return f"{label} contains a line break or another control character."
     return None
 

@@ -30,6 +30,7 @@ REFERRER_POLICIES = (
     "strict-origin-when-cross-origin",
 )
 CODE_TRIES = 8
+TAKEN = "“{}” is taken; choose another code."
 TAGS_MAX = 20
 
 
@@ -57,6 +58,14 @@ class LinkDraft:
     @property
     def tagged_url(self) -> str:
         return utm.tag(self.destination, {field: getattr(self, field) for field in utm.FIELDS})
+
+
+# The texts of a draft, and what an empty one becomes: an empty `click_id_param` says something, others do not.
+_TEXTS = tuple(
+    (field.name, None if field.default is None and field.name != "click_id_param" else "")
+    for field in fields(LinkDraft)
+    if field.name not in ("tags", "expires_at", "redirect_code")
+)
 
 
 def check(draft: LinkDraft, own: OwnDomain) -> dict[str, str]:
@@ -96,12 +105,13 @@ def _in_range(at: datetime) -> bool:
 def tidy(draft: LinkDraft) -> LinkDraft:
     """The draft less the white space that pasting leaves around a value; inside a value nothing changes."""
     cleaned: dict[str, Any] = {}
-    for field in fields(draft):
-        value = getattr(draft, field.name)
-        if isinstance(value, str):
-            optional = field.default is None and field.name != "click_id_param"
-            cleaned[field.name] = value.strip() or (None if optional else "")
-    return replace(draft, **cleaned, tags=tuple(tag.strip() for tag in draft.tags if tag.strip()))
+    for name, empty in _TEXTS:
+        value = getattr(draft, name)
+        if value is not None and ((stripped := value.strip()) != value or not value):
+            cleaned[name] = stripped or empty
+    tags = tuple(tag.strip() for tag in draft.tags if tag.strip()) if draft.tags else ()
+    # A copy costs ten times the look: of an import's rows hardly one needs it.
+    return replace(draft, **cleaned, tags=tags) if cleaned or tags != draft.tags else draft
 
 
 def create(session: Session, workspace: Workspace, draft: LinkDraft, own: OwnDomain) -> Link:
@@ -122,19 +132,37 @@ def create(session: Session, workspace: Workspace, draft: LinkDraft, own: OwnDom
         except IntegrityError:
             session.rollback()
             if draft.code and session.scalar(select(Link.id).where(Link.code == draft.code)):
-                raise Taken({"code": f"“{draft.code}” is taken; choose another code."}) from None
+                raise Taken({"code": TAKEN.format(draft.code)}) from None
         else:
             return link
     raise Invalid({"code": "No free code was found; try again."})
 
 
 def _fill(link: Link, draft: LinkDraft) -> None:
-    link.destination, link.tagged_url = draft.destination, draft.tagged_url
-    link.source, link.medium, link.term, link.content = draft.source, draft.medium, draft.term, draft.content
-    link.utm_id, link.title, link.tags, link.expires_at = draft.id, draft.title, list(draft.tags), draft.expires_at
-    link.redirect_code, link.query_mode = draft.redirect_code, draft.query_mode
-    link.click_id_param, link.referrer_policy = draft.click_id_param, draft.referrer_policy
-    link.fallback_url, link.updated_at = draft.fallback_url, days.now()
+    for name, value in columns_of(draft).items():
+        setattr(link, name, value)
+    link.updated_at = days.now()
+
+
+def columns_of(draft: LinkDraft) -> dict[str, Any]:
+    """What a checked draft stores, by the column of `links` that holds it; code and campaign are not of it."""
+    return {
+        "destination": draft.destination,
+        "tagged_url": draft.tagged_url,
+        "source": draft.source,
+        "medium": draft.medium,
+        "term": draft.term,
+        "content": draft.content,
+        "utm_id": draft.id,
+        "title": draft.title,
+        "tags": list(draft.tags),
+        "expires_at": draft.expires_at,
+        "redirect_code": draft.redirect_code,
+        "query_mode": draft.query_mode,
+        "click_id_param": draft.click_id_param,
+        "referrer_policy": draft.referrer_policy,
+        "fallback_url": draft.fallback_url,
+    }
 
 
 def draft_of(link: Link) -> LinkDraft:
@@ -187,6 +215,11 @@ def find(session: Session, workspace: Workspace, code: str) -> Link:
     if link is None:
         raise NotFound(f"There is no link “{code}”.")
     return link
+
+
+def of_codes(session: Session, codes: Iterable[str]) -> dict[str, Link]:
+    """Links by code, for as many codes as one request may name."""
+    return {link.code: link for link in session.scalars(select(Link).where(Link.code.in_(codes)))}
 
 
 def listed(session: Session, workspace: Workspace, *, before_id: int | None, limit: int) -> list[Link]:

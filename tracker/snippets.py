@@ -36,10 +36,14 @@ class WorkspaceSnippets:
     script_html: str
 
 
+def short_url(code: str, public_url: str) -> str:
+    return f"{public_url}/{code}"
+
+
 def of_link(link: Link, public_url: str) -> LinkSnippets:
     pixel = f"{public_url}/i/{link.code}.gif"
     return LinkSnippets(
-        short_url=f"{public_url}/{link.code}",
+        short_url=short_url(link.code, public_url),
         impression_pixel_url=pixel,
         impression_pixel_html=IMPRESSION.format(url=pixel),
         honeypot_html=HONEYPOT.format(url=f"{public_url}/h/{link.code}"),

@@ -6,12 +6,14 @@ is recognised as `utm_source`; what is written back is the visitor's or the mark
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote_plus
 
 FIELDS = ("source", "medium", "campaign", "term", "content", "id")
 NAMES = tuple(f"utm_{field}" for field in FIELDS)
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*")
 
 
 class Parts(NamedTuple):
@@ -40,7 +42,7 @@ def name_of(pair: str) -> str:
 
 def encode(value: str) -> str:
     """Percent-encodes a value so that it is safe anywhere in a URL (RFC 3986 unreserved characters stay)."""
-    return quote(value, safe="")
+    return value if _UNRESERVED.fullmatch(value) else quote(value, safe="")
 
 
 def append(query: str | None, pairs: str) -> str:
@@ -71,9 +73,9 @@ def tag(destination: str, values: Mapping[str, str | None]) -> str:
     Own names replace equal ones in the destination; all else, order, duplicates, `+`, empty and valueless keys and the
     fragment, is kept to the byte.
     """
-    pairs = {f"utm_{field}": f"utm_{field}={encode(values[field] or '')}" for field in FIELDS if values.get(field)}
+    pairs = {f"utm_{field}": f"utm_{field}={encode(value)}" for field in FIELDS if (value := values.get(field))}
     parts = split(destination)
-    return parts._replace(query=replace(parts.query, pairs)).join()
+    return Parts(parts.base, replace(parts.query, pairs), parts.fragment).join()
 
 
 def names_in(query: str | None) -> frozenset[str]:

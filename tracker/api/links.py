@@ -7,14 +7,13 @@ from typing import Any
 
 from flask import Response
 
-from tracker import links
+from tracker import bulk, links
 from tracker.api import shapes
 from tracker.api.access import protected, workspace
 from tracker.api.openapi import operation
 from tracker.api.problems import answer
-from tracker.api.schemas import LinkEdit, LinkNew, LinksNew, PageQuery, load, read_body
+from tracker.api.schemas import BULK_MAX, LinkEdit, LinkNew, LinksNew, PageQuery, read_body
 from tracker.api.tables import page_by_id
-from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.links import LinkDraft
 from tracker.models import Link
@@ -43,18 +42,21 @@ def create() -> Response:
 
 
 @blueprint.post("/links/bulk")
-@operation("Make many links; each has its own result", body=LinksNew, answers={200: "A result for each, in order"})
+@operation(
+    f"Make up to {BULK_MAX:,} links, all or none",
+    body=LinksNew,
+    answers={
+        201: "The links, in order",
+        409: "Codes are taken, none was made",
+        422: "Fields are refused, none was made",
+    },
+)
 def create_many() -> Response:
-    results: list[dict[str, Any]] = []
-    for content in read_body(LinksNew)["links"]:
-        try:
-            link = links.create(db.session(), workspace(), _draft(load(LinkNew, content)), services().own_domain)
-        except Invalid as error:
-            errors = [{"field": field, "message": message} for field, message in error.errors.items()]
-            results.append({"status": error.status, "errors": errors})
-        else:
-            results.append({"status": 201, "link": _shown(link)})
-    return answer(200, {"results": results})
+    drafts = map(_draft, read_body(LinksNew)["links"])
+    name = "links[{}].{}".format
+    made = bulk.create_many(db.session(), workspace(), enumerate(drafts), services().own_domain, name=name)
+    found = links.of_codes(db.session(), [each.code for each in made])
+    return answer(201, {"links": [_shown(found[each.code]) for each in made]})
 
 
 @blueprint.get("/links")

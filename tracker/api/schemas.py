@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -52,7 +53,7 @@ class LinkEdit(LinkOptions):
 
 
 class LinksNew(Schema):
-    links = fields.List(fields.Dict(), required=True, validate=validate.Length(1, BULK_MAX))
+    links = fields.List(fields.Nested(LinkNew), required=True, validate=validate.Length(1, BULK_MAX))
 
 
 class CampaignNew(Schema):
@@ -87,13 +88,19 @@ def _flat(messages: Any, path: str = "") -> dict[str, str]:
     return {path or "body": " ".join(map(str, messages))}
 
 
+def _place(path: str) -> str:
+    """Where a message belongs, as other errors name it: `links.3.code` is `links[3].code`, what fits nowhere `body`."""
+    path = path.removesuffix("._schema")
+    return "body" if path == "_schema" else re.sub(r"^links\.(\d+)", r"links[\1]", path)
+
+
 def load(schema: type[Schema], content: Any) -> dict[str, Any]:
     """The content by this schema. Raises Invalid, naming each field."""
     try:
         loaded: dict[str, Any] = schema().load(content)
     except ValidationError as error:
         messages = _flat(error.messages)
-        raise Invalid({"body" if field == "_schema" else field: text for field, text in messages.items()}) from None
+        raise Invalid({_place(field): text for field, text in messages.items()}) from None
     return loaded
 
 

@@ -8,6 +8,8 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 
 from tracker import clickid, codes
@@ -21,6 +23,9 @@ from tracker.metering import NO_VERDICT, Meters, Tally
 
 _PIXELS = {"i": Kind.IMPRESSION, "c": Kind.CONVERSION}
 GIF_SUFFIX = ".gif"
+LOOKUP_WITHIN_S = 2.0
+LOOKUPS_MAX = 1_000
+LOOKUP_THREADS = 4
 _NOWHERE = Orphan(None)
 
 
@@ -73,6 +78,9 @@ class Edge:
         self._clock_ms = clock_ms
         self._poll_lock = threading.Lock()
         self._polled_at = 0.0
+        self._lookups: dict[str, asyncio.Future[Target | Orphan]] = {}
+        # Apart from the default threads: a database that hangs must not keep agents from being read.
+        self._readers = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="link")
         self._seed()
         # Two processes that count on from one number would make the same ids.
         os.register_at_fork(after_in_child=self._seed)
@@ -117,16 +125,37 @@ class Edge:
 
     async def answer_later(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
         """The decision after looking up, off the event loop, what it needs."""
-        loop = asyncio.get_running_loop()
-        target = self.cache.get(code)
         try:
-            if target is None:
-                target = await loop.run_in_executor(None, self.look_up, code)
+            target = self.cache.get(code) or await self._look_up(code)
         except DatabaseAway:
             return self.answer_unavailable(kind, code, request)
         if isinstance(target, Target) and target.wants_agent:
-            await loop.run_in_executor(None, describe, request.agent)
+            await asyncio.get_running_loop().run_in_executor(None, describe, request.agent)
         return self.answer(kind, code, request, target)
+
+    async def _look_up(self, code: str) -> Target | Orphan:
+        """The link of a code, read once for all who ask meanwhile. Raises DatabaseAway, also where that takes too long.
+
+        Nobody who waits can end the reading for the others; what comes too late for an answer is in the cache all the
+        same, for the next.
+        """
+        reading = self._lookups.get(code)
+        if reading is None:
+            if len(self._lookups) >= LOOKUPS_MAX:
+                raise DatabaseAway
+            reading = asyncio.get_running_loop().run_in_executor(self._readers, self.look_up, code)
+            self._lookups[code] = reading
+            reading.add_done_callback(partial(self._looked_up, code))
+        try:
+            return await asyncio.wait_for(asyncio.shield(reading), LOOKUP_WITHIN_S)
+        except TimeoutError:
+            raise DatabaseAway from None
+
+    def _looked_up(self, code: str, reading: asyncio.Future[Target | Orphan]) -> None:
+        del self._lookups[code]
+        if not reading.cancelled():
+            # Asked for, for the case that nobody waits any more: asyncio would complain of an error that nobody saw.
+            reading.exception()
 
     def answer_unavailable(self, kind: Kind, code: str, request: Request) -> tuple[Answer, Event]:
         answer, event = decide.unavailable(kind, request, code, self.moment())
@@ -165,4 +194,4 @@ class Edge:
 
     def carry_over(self) -> None:
         """Hands what was counted to Prometheus' counters."""
-        self.meters.carry_over(self.tally, lost=self.spool.lost, entries=self.cache.size)
+        self.meters.carry_over(self.tally, lost=self.spool.lost, entries=len(self.cache))

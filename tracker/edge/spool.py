@@ -134,7 +134,7 @@ class Spool:
         # A fork shares the parent's file and its lock: the child lets go of its copy and starts a segment of its own.
         if self._pid != os.getpid():
             self._close()
-            self._note = None
+            self._pid, self._note = os.getpid(), None
         if self._is_full:
             raise OSError(errno.ENOSPC, "the spool is as large as it may become (TRACKER_SPOOL_MAX_MB)")
         if self._fd < 0 or self._size >= self._segment_bytes or time.monotonic() - self._opened_at > SEGMENT_AGE_S:
@@ -165,7 +165,7 @@ class Spool:
         draft.rename(path)
         if self._durable:
             self._sync_folder()
-        self._fd, self._pid, self._size, self._opened_at = fd, os.getpid(), 0, time.monotonic()
+        self._fd, self._size, self._opened_at = fd, 0, time.monotonic()
 
     def _sync_folder(self) -> None:
         """A file's name outlasts a power cut only once its folder has been synced."""
