@@ -10,6 +10,7 @@ import atexit
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -41,6 +42,12 @@ class Database(Protocol):
     def start(self) -> None:
         """Brings it back with all that it held."""
         ...
+
+    def freeze(self) -> None:
+        """Lets nobody change anything, without refusing either: whoever tries waits."""
+        ...
+
+    def thaw(self) -> None: ...
 
     def drop(self) -> None: ...
 
@@ -76,6 +83,15 @@ class SqliteFile:
         for file in self._hidden.iterdir():
             file.rename(self._data_dir / file.name)
         self._hidden.rmdir()
+
+    def freeze(self) -> None:
+        self._holder = sqlite3.connect(self._file, isolation_level=None)
+        self._holder.execute("PRAGMA busy_timeout = 60000")
+        self._holder.execute("BEGIN IMMEDIATE")
+
+    def thaw(self) -> None:
+        self._holder.rollback()
+        self._holder.close()
 
     def drop(self) -> None:
         """The file goes with its folder."""
@@ -140,6 +156,17 @@ class Cluster:
         self._process.wait()
         self._process = None
 
+    def signal(self, number: signal.Signals) -> None:
+        """To the server and all its processes."""
+        assert self._process is not None
+        children = [
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdecimal() and _parent(entry) == self._process.pid
+        ]
+        for pid in (self._process.pid, *children):
+            os.kill(pid, number)
+
     def remove(self) -> None:
         if self._process is not None:
             self.stop()
@@ -152,6 +179,13 @@ class Cluster:
         """Runs a statement that says IF somewhere between its lines: answers whether it found anything."""
         with self.connect("postgres") as connection:
             return connection.execute(statement.encode()).rowcount > 0
+
+
+def _parent(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 @cache
@@ -182,6 +216,12 @@ class PostgresDatabase:
 
     def start(self) -> None:
         cluster().start()
+
+    def freeze(self) -> None:
+        cluster().signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        cluster().signal(signal.SIGCONT)
 
     def drop(self) -> None:
         cluster().execute(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")

@@ -39,7 +39,11 @@ class Server:
 
     COMMAND = str(Path(sys.executable).with_name("tracker"))
 
-    def __init__(self, data_dir: Path, *, port: int | None = None, **environ: str) -> None:
+    def __init__(
+        self, data_dir: Path, *, port: int | None = None, within: tuple[str, ...] = (), **environ: str
+    ) -> None:
+        """`within` comes before the command: a program that runs it in surroundings of its own."""
+        self._within = within
         self.data_dir = data_dir
         self.port = port or free_port()
         self.said = ""
@@ -57,8 +61,9 @@ class Server:
 
     def __enter__(self) -> Server:
         self._log = (self.data_dir.parent / f"log-{self.port}").open("w+")
+        command = [*self._within, self.COMMAND, "serve"]
         self._process = subprocess.Popen(
-            [self.COMMAND, "serve"], env=self.environ, stdout=self._log, stderr=self._log, start_new_session=True
+            command, env=self.environ, stdout=self._log, stderr=self._log, start_new_session=True
         )
         deadline = time.monotonic() + START_WITHIN_S
         while True:

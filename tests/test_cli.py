@@ -10,9 +10,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from tracker import accounts
@@ -160,3 +162,24 @@ def test_every_command_is_in_the_readme(run: Run) -> None:
     named = re.findall(r"^  (\w+) ", run("--help").stdout.partition("Commands:")[2], re.MULTILINE)
     assert len(named) >= 7
     assert [name for name in named if f"`tracker {name}" not in readme] == []
+
+
+def test_rollups_are_held_against_raw_events_and_repaired(run: Run, engine: Engine) -> None:
+    assert run("demo").returncode == 0
+    sound = run("rollups", "verify")
+    assert (sound.returncode, sound.stderr) == (0, "")
+    assert ": no differences." in sound.stdout
+    with engine.begin() as connection:
+        (day,) = connection.execute(text("SELECT max(day) - 3 FROM rollup_days")).one()
+        connection.execute(text(f"UPDATE rollup_days SET n = n + 1 WHERE day = {day}"))
+        connection.execute(text(f"DELETE FROM rollup_steps WHERE bucket / 96 = {day}"))
+    on = (date(1970, 1, 1) + timedelta(days=day)).isoformat()
+    wrong = run("rollups", "verify")
+    assert wrong.returncode == 1
+    assert re.search(rf"{on} +rollup_days ", wrong.stdout)
+    assert "`tracker rollups repair`" in wrong.stdout
+    assert run("rollups", "verify", "--to", (date.fromisoformat(on) - timedelta(days=1)).isoformat()).returncode == 0
+    found = json.loads(run("rollups", "verify", "--from", on, "--to", on, "--json").stdout)
+    assert {drift["rollup"] for drift in found} == {"rollup_days", "rollup_steps"}
+    assert run("rollups", "repair").stdout.endswith("the rollups of 1 made anew\n")
+    assert run("rollups", "verify").returncode == 0

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from tracker import days, jobs, losses
 from tracker.config import Settings
-from tracker.edge.spool import SEGMENT_AGE_S, Spool
+from tracker.edge.spool import SEGMENT_AGE_S, SEGMENT_MIN_BYTES, Spool
 from tracker.events import BadRecord, Event, Kind, Verdict, decode, encode
 from tracker.models import Link, LoadedBatch, Salt, Workspace
 from tracker.pipeline import segments
@@ -96,15 +96,17 @@ def test_a_segment_cut_at_any_byte_loses_only_the_torn_record(
     lines = [encode(hit(link, number)) for number in range(3)]
     whole = b"".join(lines)
     settings.spool_dir.mkdir()
-    for cut in range(0, len(whole), 7):
+    loader = Loader(settings, engine, store)
+    for cut in range(len(whole) + 1):
         name = f"{cut:013d}-test.spool"
         (settings.spool_dir / name).write_bytes(whole[:cut])
-        Loader(settings, engine, store).drain()
+        loader.load_once()
+        loader.load_once()
         complete = whole[:cut].count(b"\n")
         torn = cut - sum(map(len, lines[:complete]))
         assert (settings.spool_dir / "aside" / f"{name}-{cut - torn}.torn").exists() == bool(torn)
         assert len(stored(store, workspace)) >= complete
-    assert stored(store, workspace) == [0, 1]
+    assert stored(store, workspace) == [0, 1, 2]
 
 
 def test_a_damaged_record_is_set_aside_and_the_rest_is_stored(
@@ -227,8 +229,10 @@ def test_a_full_disk_is_survived_counted_and_leaves_no_torn_record(
         assert not spool.append(line)
     assert spool.lost == 1
     assert spool.append(line)
-    segment = settings.spool_dir / segments.names(settings.spool_dir)[0]
-    assert segment.read_bytes() == line * 2
+    # The one that met the full disk was handed over: loading it makes room.
+    files = [settings.spool_dir / name for name in segments.names(settings.spool_dir)]
+    assert [file.read_bytes() for file in files] == [line, line]
+    assert segments.is_complete(files[0])
 
 
 def test_one_turn_of_the_event_loop_is_one_write(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,3 +421,11 @@ def test_segments_rotate_by_age(settings: Settings, monkeypatch: pytest.MonkeyPa
         spool.append(b"12345\n")
         clock[0] += SEGMENT_AGE_S / 2 + 1
     assert len(segments.names(settings.spool_dir)) == 2
+
+
+def test_segments_are_short_where_room_is_short(settings: Settings) -> None:
+    spool = Spool(settings.spool_dir, durable=False, segment_bytes=1 << 20, bytes_max=10 * SEGMENT_MIN_BYTES)
+    for _ in range(20):
+        spool.append(b"x" * 10_000 + b"\n")
+        spool.look_at_room()
+    assert len(segments.names(settings.spool_dir)) == 3

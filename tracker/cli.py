@@ -9,9 +9,10 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields
+from datetime import date, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -31,7 +32,7 @@ from tracker.links import LinkDraft
 from tracker.models import Workspace
 from tracker.pipeline.segments import lag_s
 from tracker.reports import campaign as reports
-from tracker.stores import open_store
+from tracker.stores import Drift, EventStore, open_store
 
 ERRORS_SHOWN_MAX = 50
 
@@ -246,6 +247,60 @@ def report(campaign: str, first: str | None, last: str | None, group_by: str, as
         if not first and not last:
             today = reports.build(session, store, workspace, found, reports.today(workspace, now), now=now)
             printing.today(Console(), today)
+
+
+@main.group("rollups")
+def rollups_group() -> None:
+    """Hold the sums that reports read against the raw events."""
+
+
+@rollups_group.command("verify")
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day, inclusive.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, inclusive.")
+@click.option("--json", "as_json", is_flag=True)
+def rollups_verify(first: datetime | None, last: datetime | None, as_json: bool) -> None:
+    """Count the raw events of each day anew and tell where a rollup differs; then the exit code is 1."""
+    found = _audit(first, last, lambda store, day: store.drifts(day))
+    if as_json:
+        _print_json([drift._asdict() for _, drifts in found for drift in drifts])
+    else:
+        printing.drifts(Console(), found)
+    if any(drifts for _, drifts in found):
+        sys.exit(1)
+
+
+@rollups_group.command("repair")
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day, inclusive.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, inclusive.")
+def rollups_repair(first: datetime | None, last: datetime | None) -> None:
+    """Make the rollups of each day that differs anew. It may be stopped at any time, and started again."""
+
+    def repair(store: EventStore, day: int) -> list[Drift]:
+        drifts = store.drifts(day)
+        if drifts:
+            store.repair(day)
+        return drifts
+
+    found = _audit(first, last, repair)
+    mended = [day for day, drifts in found if drifts]
+    click.echo(f"{len(found)} days looked at, the rollups of {len(mended)} made anew")
+
+
+def _audit(
+    first: datetime | None, last: datetime | None, look: Callable[[EventStore, int], list[Drift]]
+) -> list[tuple[date, list[Drift]]]:
+    """Looks at each day that can be judged, in the order of time; progress goes to a terminal."""
+    with _workspace() as (_, engine, _, _):
+        store = open_store(engine)
+        chosen = [(date(1970, 1, 1) + timedelta(days=day), day) for day in store.whole_days()]
+        chosen = [
+            (on, day)
+            for on, day in chosen
+            if (first is None or on >= first.date()) and (last is None or on <= last.date())
+        ]
+        console = Console(stderr=True)
+        with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+            return [(on, look(store, day)) for on, day in progress.track(chosen, description="Days")]
 
 
 @main.group()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 from rich import box
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
 from tracker.reports.metrics import Rate, Totals
+from tracker.stores import Drift
 
 COLUMNS = ("Impressions", "Clicks", "Unique", "CTR", "Conversions", "Rate", "Revenue")
 NARROW = ("Seen", "Clicks", "Uniq.", "CTR", "Conv.", "Rate", "Revenue")
@@ -93,3 +95,26 @@ def links(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
     for row in rows:
         table.add_row(*row.values())
     console.print(table)
+
+
+DRIFTS_SHOWN_MAX = 50
+
+
+def drifts(console: Console, found: Sequence[tuple[date, Sequence[Drift]]]) -> None:
+    """Where rollups differ from the raw events, and that they do not elsewhere."""
+    wrong = [(day, drift) for day, several in found for drift in several]
+    if wrong:
+        table = Table(box=box.SIMPLE, header_style="bold")
+        for column in ("UTC day", "Rollup", "Key", "Kept", "Counted"):
+            table.add_column(column)
+        for day, drift in wrong[:DRIFTS_SHOWN_MAX]:
+            kept, counted = (f"{n}, {unique_n} unique" for n, unique_n in (drift.kept, drift.counted))
+            table.add_row(str(day), drift.rollup, str(drift.key), kept, counted)
+        console.print(table)
+        if len(wrong) > DRIFTS_SHOWN_MAX:
+            console.print(f"… and {len(wrong) - DRIFTS_SHOWN_MAX} more")
+    console.print(
+        f"{len(found)} days held against their raw events: {len(wrong) or 'no'} difference{'' if len(wrong) == 1 else 's'}."
+    )
+    if wrong:
+        console.print("`tracker rollups repair` makes the rollups of those days anew.")

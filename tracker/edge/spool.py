@@ -23,6 +23,8 @@ from tracker import losses
 
 SUFFIX = ".spool"
 SEGMENT_AGE_S = 600
+SEGMENT_MIN_BYTES = 65_536
+SEGMENTS_IN_ROOM = 16
 
 log = logging.getLogger(__name__)
 Done = Callable[[], None]
@@ -35,6 +37,7 @@ class Spool:
         self._folder = folder
         self._durable = durable
         self._segment_bytes = segment_bytes
+        self._rotate_at = segment_bytes
         self._bytes_max = bytes_max
         self._is_full = False
         self._fd = -1
@@ -113,8 +116,12 @@ class Spool:
             self.commit(b"".join(lines), partial(_finish, flushed))
 
     def look_at_room(self) -> None:
-        """Compares the whole spool with its bound. To be called a few times a second, off the event loop."""
-        self._is_full = size_of(self._folder) >= self._bytes_max
+        """Compares the spool with its bound and the disk. To be called a few times a second, off the event loop."""
+        used = size_of(self._folder)
+        self._is_full = used >= self._bytes_max
+        # A segment can go only when it is complete: where room is short, what is loaded must not lie in a long one.
+        room = min(self._bytes_max - used, _free_bytes(self._folder))
+        self._rotate_at = min(self._segment_bytes, max(room // SEGMENTS_IN_ROOM, SEGMENT_MIN_BYTES))
 
     def _keep(self, lines: bytes, *, sync: bool) -> bool:
         try:
@@ -136,8 +143,9 @@ class Spool:
             self._close()
             self._pid, self._note = os.getpid(), None
         if self._is_full:
+            self._close()
             raise OSError(errno.ENOSPC, "the spool is as large as it may become (TRACKER_SPOOL_MAX_MB)")
-        if self._fd < 0 or self._size >= self._segment_bytes or time.monotonic() - self._opened_at > SEGMENT_AGE_S:
+        if self._fd < 0 or self._size >= self._rotate_at or time.monotonic() - self._opened_at > SEGMENT_AGE_S:
             self._rotate()
         written = 0
         try:
@@ -146,8 +154,10 @@ class Spool:
             if sync:
                 os.fdatasync(self._fd)
         except OSError:
-            # Nothing half-written stays: what could not be kept whole is lost, and the next line starts clean.
+            # Nothing half-written stays: what could not be kept whole is lost. The segment is handed over, so that the
+            # loader can delete it and make room; the next line begins another.
             os.ftruncate(self._fd, self._size)
+            self._close()
             raise
         self._size += written
 
@@ -206,6 +216,14 @@ def size_of(folder: Path) -> int:
     except OSError:
         # The folder is still to be made, or a segment went while it was looked at: the next look will tell.
         return 0
+
+
+def _free_bytes(folder: Path) -> int:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize
 
 
 def _sync_and_close(fd: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import orjson
 
@@ -17,6 +18,7 @@ from tracker.events import BadRecord, Event, decode
 SUFFIX = ".spool"
 ASIDE = "aside"
 CUT = "loader.cut"
+CUT_BYTES = 512
 LINE_MAX_BYTES = 1024 * 1024
 
 log = logging.getLogger(__name__)
@@ -84,16 +86,26 @@ def read_run(folder: Path, segment: str, start: int, bytes_max: int) -> Run | No
 
 def _cut_of(folder: Path, segment: str, start: int) -> int | None:
     try:
-        cut = orjson.loads((folder / CUT).read_bytes())
+        checksum, _, content = (folder / CUT).read_bytes().strip().partition(b" ")
+        if int(checksum, 16) != crc32(content):
+            return None
+        cut = orjson.loads(content)
     except (FileNotFoundError, ValueError):
         return None
     return cut["end"] if (cut["segment"], cut["start"]) == (segment, start) else None
 
 
 def _write_cut(folder: Path, run: Run) -> None:
-    draft = folder / f".{CUT}"
-    draft.write_bytes(orjson.dumps({"segment": run.segment, "start": run.start, "end": run.end}))
-    draft.replace(folder / CUT)
+    """In its place and always as long: on a full disk there is no room for more, and only loading makes any."""
+    content = orjson.dumps({"segment": run.segment, "start": run.start, "end": run.end})
+    fd = os.open(folder / CUT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.pwrite(fd, (b"%08x %b" % (crc32(content), content)).ljust(CUT_BYTES), 0)
+    except OSError as error:
+        # The ledger alone keeps a SQL store from storing twice; what is lost is that a retry is the same batch.
+        log.warning("spool: where the batch ends is not written down: %s", error)
+    finally:
+        os.close(fd)
 
 
 def events_of(folder: Path, run: Run) -> list[tuple[int, Event]]:
