@@ -8,13 +8,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from bench import edge, links, pipeline
+from bench import beside, edge, links, pipeline
 from bench.table import Row, show
 from bench.yardsticks import wait_for
 from tests.serving import Server, free_port
 
 LINKS = 1_000_000
-NOT_BUILT = (Row("p99 of redirects while reports are read", "≤ 3 × idle", "–", None, None),)
 
 
 def start() -> Row:
@@ -43,7 +42,8 @@ def main() -> None:
     rows, edge_per_core = edge.run(given.rounds, given.seconds)
     rows += pipeline.run(min(100_000, given.events // 2), given.events, edge_per_core)
     rows += links.run(min(LINKS, given.events))
-    show([*rows, start(), *NOT_BUILT], as_json=given.json)
+    rows += beside.run(given.rounds, given.seconds)
+    show([*rows, start()], as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 
 from tests.conftest import BASE_URL, Api
 from tracker.models import Link, Workspace
+from tracker.stores import Batch, EventStore, StoredEvent
 
 MakeLink = Callable[..., Link]
 SPRING = {
@@ -286,3 +287,32 @@ def test_the_expected_files_are_there(client: FlaskClient) -> None:
     for path, mimetype in (("/favicon.ico", "image/svg+xml"), ("/t.js", "text/javascript")):
         with client.get(path) as response:
             assert (response.status_code, response.mimetype) == (200, mimetype)
+
+
+def test_every_event_is_exported_but_those_under_global_privacy_control(
+    client: FlaskClient, owner: FlaskClient, api: Api, make_link: Callable[..., Link], load: Callable[[], int]
+) -> None:
+    code = make_link().code
+    for _ in range(3):
+        client.get(f"/{code}", headers={"Referer": "https://mail.example/x"})
+    client.get(f"/{code}", headers={"Sec-GPC": "1"})
+    load()
+    exported = api("GET", "/events/export.csv")
+    rows = list(csv.DictReader(io.StringIO(exported.text)))
+    assert exported.headers["Content-Disposition"] == 'attachment; filename="events.csv"'
+    assert [(row["code"], row["verdict"], row["referrer_host"], row["browser"]) for row in rows] == [
+        (code, "counted", "mail.example", "Firefox")
+    ] * 3
+    assert owner.get("/app/events.csv").text == exported.text
+    assert 'href="/app/events.csv"' in owner.get("/app/events").text
+
+
+def test_an_export_goes_on_beyond_one_page(
+    api: Api, store: EventStore, workspace: Workspace, make_link: Callable[..., Link]
+) -> None:
+    link = make_link()
+    own = (workspace.id, link.campaign_id, link.id)
+    rows = [StoredEvent(10**12 + n // 2, n, 2, 0, *own, 7, *[None] * 7) for n in range(1203)]
+    store.append(Batch("s", 0, 1, rows))
+    exported = list(csv.DictReader(io.StringIO(api("GET", "/events/export.csv").text)))
+    assert [row["id"] for row in exported] == [f"{row.at_ms}-{row.nonce}" for row in reversed(rows)]

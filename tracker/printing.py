@@ -113,8 +113,7 @@ def drifts(console: Console, found: Sequence[tuple[date, Sequence[Drift]]]) -> N
         console.print(table)
         if len(wrong) > DRIFTS_SHOWN_MAX:
             console.print(f"… and {len(wrong) - DRIFTS_SHOWN_MAX} more")
-    console.print(
-        f"{len(found)} days held against their raw events: {len(wrong) or 'no'} difference{'' if len(wrong) == 1 else 's'}."
-    )
+    count = "1 difference" if len(wrong) == 1 else f"{len(wrong) or 'no'} differences"
+    console.print(f"{len(found)} days held against their raw events: {count}.")
     if wrong:
         console.print("`tracker rollups repair` makes the rollups of those days anew.")

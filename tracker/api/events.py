@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from flask import Blueprint, Response, current_app
 
@@ -12,11 +14,13 @@ from tracker.api.access import protected, workspace
 from tracker.api.openapi import document, operation
 from tracker.api.problems import answer
 from tracker.api.schemas import PageQuery, read_query
-from tracker.api.tables import page_answer, page_by_id
+from tracker.api.tables import csv_stream, page_answer, page_by_id
 from tracker.errors import Invalid
 from tracker.extensions import db
+from tracker.models import Workspace
 from tracker.services import services
 
+EXPORTED_AT_ONCE = 500
 blueprint = protected("api_events", __name__)
 public = Blueprint("api_public", __name__)
 
@@ -39,6 +43,28 @@ def events() -> Response:
     codes = links.codes_of(db.session(), (event.link_id for event in found if event.link_id))
     rows = [shapes.event(event, codes) for event in found]
     return page_answer(rows, rows[-1]["id"] if len(rows) == query["limit"] else None)
+
+
+@blueprint.get("/events/export.csv")
+@operation("All stored events, newest first, as one CSV that is sent while it is read")
+def export() -> Response:
+    return events_csv(workspace())
+
+
+def events_csv(own: Workspace) -> Response:
+    """Every stored event of a workspace, less those under Global Privacy Control, which reach no export."""
+    return csv_stream(_pages(own.id), "events.csv")
+
+
+def _pages(workspace_id: int) -> Iterator[list[dict[str, Any]]]:
+    before = None
+    while found := services().store.recent(workspace_id, before=before, limit=EXPORTED_AT_ONCE):
+        before = found[-1].at_ms, found[-1].nonce
+        # Nobody is a visitor who asked not to be one.
+        shown = [event for event in found if event.visitor is not None]
+        codes = links.codes_of(db.session(), (event.link_id for event in shown if event.link_id))
+        db.session.rollback()  # nothing is held while the reader takes its time
+        yield [shapes.event(event, codes) for event in shown]
 
 
 @blueprint.get("/conversions")

@@ -105,6 +105,10 @@ def event(row: StoredEvent, codes: dict[int, str]) -> dict[str, Any]:
         "code": codes.get(row.link_id) if row.link_id else row.detail,
         "agent": row.agent,
         "referrer_host": row.referrer,
+        "language": row.language,
+        "device": row.device,
+        "os": row.os,
+        "browser": row.browser,
     }
 
 

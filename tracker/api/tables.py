@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from flask import Response, request
+from flask import Response, request, stream_with_context
 
 from tracker.api.problems import answer
 from tracker.api.schemas import PageQuery, read_query
@@ -57,13 +57,28 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def csv_answer(rows: Sequence[Mapping[str, Any]]) -> Response:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    flat = [_flat(row) for row in rows]
-    if flat:
-        writer.writerow(flat[0])
-    writer.writerows([_cell(value) for value in row.values()] for row in flat)
-    return Response(text.getvalue(), mimetype="text/csv")
+    return Response("".join(_csv_pages([rows])), mimetype="text/csv")
+
+
+def csv_stream(pages: Iterable[Sequence[Mapping[str, Any]]], filename: str) -> Response:
+    """A table of any length, sent page by page as it is read; every row has the names of the first."""
+    response = Response(stream_with_context(_csv_pages(pages)), mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _csv_pages(pages: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    is_first = True
+    for rows in pages:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        flat = [_flat(row) for row in rows]
+        if flat and is_first:
+            writer.writerow(flat[0])
+            is_first = False
+        writer.writerows([_cell(value) for value in row.values()] for row in flat)
+        yield text.getvalue()
 
 
 def page_answer(rows: Sequence[Mapping[str, Any]], next_cursor: str | None) -> Response:

@@ -6,6 +6,7 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from tracker import days, links
+from tracker.api.events import events_csv
 from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.services import services
@@ -28,6 +29,12 @@ def events(workspace: Workspace) -> ResponseReturnValue:
         before=f"{shown[-1].at_ms}-{shown[-1].nonce}" if len(found) > EVENTS_SHOWN else None,
         lag_s=services().lag_s(days.to_ms(days.now())),
     )
+
+
+@pages.get("/events.csv")
+@signed_in
+def export(workspace: Workspace) -> ResponseReturnValue:
+    return events_csv(workspace)
 
 
 def _before() -> tuple[int, int] | None:
