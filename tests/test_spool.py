@@ -306,7 +306,7 @@ def test_a_record_that_the_store_refuses_is_set_aside_and_the_rest_of_its_batch_
 ) -> None:
     """Nothing is known to get that far; should anything, it must not stop the loader for good."""
     link = make_link()
-    monkeypatch.setattr("tracker.pipeline.loader.language_of", lambda text: "\ud800" if text == "poison" else None)
+    monkeypatch.setattr("tracker.pipeline.enrich.language_of", lambda text: "\ud800" if text == "poison" else None)
     for number in range(100):
         spool.append(encode(hit(link, number)._replace(language="poison" if number in (17, 18, 60) else "de")))
     assert loader.drain() == 97

@@ -7,16 +7,19 @@ from datetime import date, timedelta
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from tracker.agents import NOTHING_KNOWN, describe
 from tracker.events import Event
 from tracker.extensions import insert_into
 from tracker.models import Salt
 
 HOST_MAX = 255
+KNOWN_MAX = 50_000
 SALT_BYTES = 32
 DAY_MS = 86_400_000
 EPOCH = date(1970, 1, 1)
@@ -36,7 +39,6 @@ def network_of(address: str) -> str:
     return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> 64 << 64))
 
 
-@lru_cache(maxsize=10_000)
 def referrer_host(referrer: str) -> str | None:
     try:
         return (urlsplit(referrer).hostname or "")[:HOST_MAX] or None
@@ -49,7 +51,25 @@ def storable(text: str | None) -> str | None:
     return text.replace("\0", "\ufffd") if text and "\0" in text else text or None
 
 
-@lru_cache(maxsize=10_000)
+class Known(NamedTuple):
+    """What a request says of itself beyond the address, as it is stored."""
+
+    agent: str | None
+    referrer: str | None
+    language: str | None
+    device: str | None
+    os: str | None
+    browser: str | None
+
+
+@lru_cache(maxsize=KNOWN_MAX)
+def known_of(agent: str, referrer: str, language: str, is_counted: bool) -> Known:
+    """Remembered as a whole: many hits of a minute are alike. Of a bot it is known what it says of itself, no more."""
+    facts = describe(agent) if is_counted else NOTHING_KNOWN
+    texts = (agent, referrer_host(referrer), language_of(language), *facts)
+    return Known(*map(storable, texts))
+
+
 def language_of(accepted: str) -> str | None:
     """The language asked for first (`de` of `de-AT,de;q=0.9`), without its region; `None` where none is named.
 

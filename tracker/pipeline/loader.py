@@ -15,14 +15,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from tracker import days
-from tracker.agents import NOTHING_KNOWN, describe
 from tracker.config import Settings
 from tracker.events import Event, Kind, Verdict, encode
 from tracker.jobs import Installation, Schedule, oldest_salt
 from tracker.metering import Meters
 from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, apply_conversion, settle_clicks, workspace_place
-from tracker.pipeline.enrich import Visitors, language_of, referrer_host, storable
+from tracker.pipeline.enrich import Visitors, known_of, storable
 from tracker.pipeline.verdicts import judge
 from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 
@@ -191,24 +190,24 @@ class Loader:
         place = self._place(session, places, event)
         judgement = judge(event, known=place is not None)
         workspace_id = place.workspace_id if place else places.first_workspace
-        # Of a bot it is known what it says of itself, and that is not worth parsing.
-        facts = describe(event.agent) if judgement.verdict == Verdict.COUNTED else NOTHING_KNOWN
+        known = known_of(event.agent, event.referrer, event.language, judgement.verdict == Verdict.COUNTED)
+        # By position, in the order of StoredEvent's fields: names cost a microsecond here.
         return StoredEvent(
-            at_ms=event.at_ms,
-            nonce=event.nonce,
-            kind=event.kind,
-            verdict=judgement.verdict,
-            workspace_id=workspace_id,
-            campaign_id=place.campaign_id if place else None,
-            link_id=place.link_id if place else None,
-            visitor=self._visitors.hash(workspace_id, event) if workspace_id else None,
-            agent=storable(event.agent),
-            detail=storable(judgement.detail),
-            referrer=storable(referrer_host(event.referrer)),
-            language=language_of(event.language),
-            device=facts.device or None,
-            os=facts.os or None,
-            browser=facts.browser or None,
+            event.at_ms,
+            event.nonce,
+            event.kind,
+            judgement.verdict,
+            workspace_id,
+            place.campaign_id if place else None,
+            place.link_id if place else None,
+            self._visitors.hash(workspace_id, event) if workspace_id else None,
+            known.agent,
+            storable(judgement.detail),
+            known.referrer,
+            known.language,
+            known.device,
+            known.os,
+            known.browser,
         )
 
     def _place(self, session: Session, places: Places, event: Event) -> Place | None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 AGENTS_REMEMBERED_MAX = 50_000
 LABEL_MAX = 80
+JUDGED_BY_AGENT = frozenset({int(Kind.IMPRESSION), int(Kind.CLICK)})
 # These fetch a picture when the mail is first opened: a person looks. Gmail's and Yahoo's own names for them.
 IMAGE_PROXIES = ("GoogleImageProxy", "YahooMailProxy")
 # Apple's mail privacy fetches every picture at delivery, under this agent and no more.
@@ -22,7 +23,7 @@ MAIL_PRIVACY_AGENT = "Mozilla/5.0"
 class Judgement(NamedTuple):
     """A verdict, and in `detail` what it rests on: a bot's name, an unknown code."""
 
-    verdict: Verdict
+    verdict: int
     detail: str | None = None
 
 
@@ -59,11 +60,11 @@ def bot_label(agent: str) -> str | None:
 
 def judge(event: Event, *, known: bool) -> Judgement:
     """The verdict of an event; `known` says whether its code or key was found."""
-    verdict = Verdict(event.verdict)
+    verdict = event.verdict
     if not known or verdict == Verdict.UNKNOWN_CODE:
         return Judgement(Verdict.UNKNOWN_CODE, event.code)
     # A shop's server reports with a tool's agent: only what a person looks at or follows is judged by it.
-    if verdict != Verdict.COUNTED or event.kind not in (Kind.IMPRESSION, Kind.CLICK):
+    if verdict != Verdict.COUNTED or event.kind not in JUDGED_BY_AGENT:
         return Judgement(verdict)
     return _of_agent(event.agent, event.kind == Kind.IMPRESSION)
 

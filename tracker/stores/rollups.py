@@ -59,20 +59,22 @@ def added_columns(table: Table) -> list[str]:
 def sums_of(changes: Iterable[tuple[StoredEvent, tuple[int | None, ...], int, int]]) -> dict[Table, Sums]:
     """What events add to each rollup: for each its values' ids, how many more there are and how many more are unique.
 
-    Summed in quarters first: the coarser rollups are then made of a few sums instead of every event.
+    Events that are alike are counted first, then summed in quarters, then in days: each step has less to do.
     """
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for row, values, more, more_unique in changes:
+        key = (row.campaign_id, row.at_ms // BUCKET_MS, row.link_id, row.kind, row.verdict, values)
+        _add(alike, key, more, more_unique)
     quarters: Sums = {}
     parts: Sums = {}
-    for row, values, more, more_unique in changes:
-        campaign_id, link_id = row.campaign_id, row.link_id
+    for (campaign_id, bucket, link_id, kind, verdict, values), (n, unique_n) in alike.items():
         if campaign_id is None or link_id is None:
             continue
-        bucket = row.at_ms // BUCKET_MS
-        _add(quarters, (campaign_id, bucket, link_id, row.kind, row.verdict), more, more_unique)
-        if row.verdict == Verdict.COUNTED:
+        _add(quarters, (campaign_id, bucket, link_id, kind, verdict), n, unique_n)
+        if verdict == Verdict.COUNTED:
             for dimension, value_id in zip(_DIMENSIONS, values, strict=True):
                 if value_id is not None:
-                    _add(parts, (campaign_id, dimension, bucket, value_id, row.kind), more, more_unique)
+                    _add(parts, (campaign_id, dimension, bucket, value_id, kind), n, unique_n)
     by_day: Sums = {}
     steps: Sums = {}
     for (campaign_id, bucket, link_id, kind, verdict), (n, unique_n) in quarters.items():
@@ -94,7 +96,7 @@ def sums_of(changes: Iterable[tuple[StoredEvent, tuple[int | None, ...], int, in
 _DIMENSIONS = tuple(int(dimension) for dimension in Dimension)
 
 
-def _add(sums: Sums, key: tuple[int, ...], n: int, unique_n: int) -> None:
+def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], n: int, unique_n: int) -> None:
     both = sums.get(key)
     if both is None:
         sums[key] = [n, unique_n]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
@@ -103,7 +103,9 @@ class SqlStore:
         ids = self._intern(connection, rows)
         first = self._first_clicks(connection, rows)
         if rows:
-            values = [_values(row, ids, row in first) for row in rows]
+            of_text: dict[str | None, int | None] = {None: None}
+            of_text.update(ids)
+            values = [_values(row, of_text, row in first) for row in rows]
             self._dialect.insert_events(connection, _EVENT_COLUMNS, values)
             ones = ((row, value[_DIMENSIONS], 1, int(value[-1])) for row, value in zip(rows, values, strict=True))
             self._add_to_rollups(connection, ones)
@@ -134,9 +136,11 @@ class SqlStore:
             raise StaleBatch(f"{batch.segment} from {batch.start}")
 
     def _intern(self, connection: Connection, rows: Iterable[StoredEvent]) -> dict[str, int]:
-        wanted = {text for row in rows for text in _texts(row) if text is not None}
-        ids = {text: self._text_ids[text] for text in wanted if text in self._text_ids}
-        missing = sorted(wanted.difference(ids))
+        wanted: set[str | None] = set()
+        for row in rows:
+            wanted.update(_texts(row))
+        ids = {text: self._text_ids[text] for text in wanted if text is not None and text in self._text_ids}
+        missing = sorted(text for text in wanted if text is not None and text not in ids)
         for chunk in _chunks(missing):
             new = insert_into(self._engine.dialect.name, texts).on_conflict_do_nothing()
             connection.execute(new, [{"text": text} for text in chunk])
@@ -350,6 +354,7 @@ def _may_be_first(row: StoredEvent) -> bool:
 
 
 _NUMBERS = 8  # fields of a StoredEvent before its texts
+_TEXTS = slice(_NUMBERS, None)
 _TEXT_FIELDS = StoredEvent._fields[_NUMBERS:]
 _EVENT_COLUMNS = (*StoredEvent._fields[:_NUMBERS], *(f"{name}_id" for name in _TEXT_FIELDS), "first_of_day")
 # Where in the values of those columns the dimensions are.
@@ -357,12 +362,12 @@ _DIMENSIONS = slice(_EVENT_COLUMNS.index(f"{Dimension(1).word}_id"), -1)
 
 
 def _texts(row: StoredEvent) -> tuple[str | None, ...]:
-    return cast(tuple[str | None, ...], row[_NUMBERS:])
+    return cast(tuple[str | None, ...], row[_TEXTS])
 
 
-def _values(row: StoredEvent, ids: dict[str, int], first: bool) -> tuple[Any, ...]:
+def _values(row: StoredEvent, ids: Mapping[str | None, int | None], first: bool) -> tuple[Any, ...]:
     """The values of _EVENT_COLUMNS: texts by their ids."""
-    return (*row[:_NUMBERS], *(None if text is None else ids[text] for text in _texts(row)), first)
+    return (*row[:_NUMBERS], *map(ids.__getitem__, _texts(row)), first)
 
 
 def _stored() -> Any:
