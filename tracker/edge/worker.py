@@ -27,7 +27,7 @@ class EdgeWorker(gasgi.ASGIWorker):
         # slowly; a test would tell.
         usual = _gasgi.ASGIProtocol
         edge = self._application.edge
-        turn = Turn(edge)
+        turn = Turn(edge, self._application.log)
         if not self.cfg.accesslog:
             _gasgi.ASGIProtocol = lambda worker: Lane(turn, edge, self, lambda: usual(worker))
         self._application.start_polling()
@@ -38,6 +38,7 @@ class EdgeWorker(gasgi.ASGIWorker):
             sweeper.cancel()
             _gasgi.ASGIProtocol = usual
             edge.spool.close()
+            self._application.log.close()
             edge.carry_over()
 
     @property
