@@ -193,6 +193,7 @@ class Lane(asyncio.Protocol):
         self._busy = False
         self._held = b""
         self.active_at = 0.0
+        self.is_new = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -214,7 +215,10 @@ class Lane(asyncio.Protocol):
         if hot is None:
             self._leave(data)
             return
+        if not self._worker.alive:
+            hot = hot._replace(closes=True)
         self._worker.nr += 1
+        self.is_new = False
         self.active_at = ANSWER_PENDING
         decided = self._edge.answer_at_once(hot.kind, hot.code, hot.request)
         if decided is None:
