@@ -82,6 +82,22 @@ class Server:
     def pid(self) -> int:
         return self._process.pid
 
+    def stop(self) -> float:
+        """Ends it by SIGTERM; answers how many seconds it was until the last of its processes was gone."""
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(STOP_WITHIN_S)
+        while self._group():
+            assert time.monotonic() < began + STOP_WITHIN_S, self._group()
+            time.sleep(0.01)
+        return time.monotonic() - began
+
+    def workers(self) -> set[int]:
+        """The edge's processes."""
+        loader = self.loader_pid()
+        arbiter = int(Path(f"/proc/{loader}/stat").read_text().rpartition(")")[2].split()[1])
+        return set(self._group()) - {self.pid, loader, arbiter}
+
     def kill_everything(self) -> None:
         """The arbiter and all that it started, at once, without a word."""
         for pid in self._group():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from tracker import accounts
@@ -59,3 +62,20 @@ def test_the_set_up_link_works_once(session: Session) -> None:
     assert accounts.setup_token(session) is None
     mine = session.scalars(select(Workspace)).one()
     assert (mine.name, mine.timezone, mine.currency) == ("Mine", "Europe/Berlin", "CHF")
+
+
+def test_commands_that_start_at_once_make_one_workspace(engine: Engine) -> None:
+    together = Barrier(4)
+
+    def create(name: str) -> int:
+        together.wait()
+        with Session(engine) as session:
+            workspace = accounts.ensure_workspace(session)
+            accounts.create_token(session, workspace, name)
+            return workspace.id
+
+    with ThreadPoolExecutor(4) as people:
+        assert len(set(people.map(create, "abcd"))) == 1
+    with Session(engine) as session:
+        assert len(session.scalars(select(Workspace)).all()) == 1
+        assert {token.name for token in session.scalars(select(Token))} == set("abcd")

@@ -32,6 +32,8 @@ ROOT = Path(__file__).parent.parent
         ("TRACKER_DATABASE_URL", "mysql://x"),
         ("TRACKER_EVENTS_URL", "clickhouse://x"),
         ("TRACKER_CLICK_ID_PARAM", "a b"),
+        ("TRACKER_ACCESS_LOG", "/"),
+        ("TRACKER_ACCESS_LOG", "/does/not/exist/access.log"),
         ("TRACKER_BASE_URL_FILE", "/does/not/exist"),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import BROWSER
 from tests.serving import Server
 from tests.test_core import edge
+from tracker.edge.accesslog import NoLog
 from tracker.edge.lane import Lane, Turn, parse
 from tracker.events import Kind
 
@@ -221,7 +222,7 @@ def test_an_answer_that_fails_ends_its_connection(tmp_path: Path) -> None:
 
     async def hit() -> tuple[Transport, Lane]:
         own.cache.load = fail  # type: ignore[method-assign, assignment]
-        transport, lane = Transport(), Lane(Turn(own), own, Worker(), lambda: None)
+        transport, lane = Transport(), Lane(Turn(own, NoLog()), own, Worker(), lambda: None)
         lane.connection_made(transport)  # type: ignore[arg-type]
         lane.data_received(request())
         lane.close_if_idle(time.monotonic())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import func, select, text
 
 from tests import databases
+from tests.serving import Server
 from tracker import schema
 from tracker.config import Settings
 from tracker.days import Span
 from tracker.extensions import open_engine
+from tracker.models import Token, Workspace
 from tracker.stores import open_store
 
 
@@ -46,4 +51,24 @@ def test_coarser_rollups_are_made_of_those_that_were_there(tmp_path: Path) -> No
     store = open_store(engine)
     assert sorted(store.totals(1, 0, 960)) == [(5, 1, 0, 7, 0), (5, 2, 0, 7, 3), (6, 2, 3, 9, 0)]
     assert sorted(step[1:] for step in store.series(1, [Span(0, 960, 0)], 96)) == [(1, 2, 7), (2, 1, 7)]
+    engine.dispose()
+
+
+def test_of_many_that_start_at_once_one_migrates_and_all_work(tmp_path: Path) -> None:
+    database = databases.of(tmp_path / "data")
+    command = [Server.COMMAND, "token", "create", "x"]
+    started = [
+        subprocess.Popen(command, env=os.environ | database.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    with Server(tmp_path / "data") as server:
+        assert server.request("GET", "/readyz").status == 200
+    told = [process.communicate(timeout=60) for process in started]
+    assert [(process.returncode, said[1]) for process, said in zip(started, told, strict=True)] == [(0, b"")] * 4
+    assert len({said[0] for said in told}) == 4
+    engine = open_engine(Settings.from_env(database.environ).database_url)
+    with engine.connect() as connection:
+        assert connection.scalars(text("SELECT version_num FROM alembic_version")).all() == [schema.newest()]
+        assert connection.scalar(select(func.count()).select_from(Workspace)) == 1
+        assert connection.scalar(select(func.count()).select_from(Token)) == 4 + 1
     engine.dispose()

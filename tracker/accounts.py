@@ -8,13 +8,14 @@ from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, insert, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tracker import changes, days, money
 from tracker.destinations import OwnDomain, destination_refusal
 from tracker.errors import Forbidden, Invalid, Taken
+from tracker.extensions import hold
 from tracker.models import NAME_MAX, Membership, SetupLink, Token, User, Workspace
 
 PASSWORD_MIN = 10
@@ -47,11 +48,16 @@ def account_refusals(email: str, password: str) -> dict[str, str]:
 
 def ensure_workspace(session: Session, name: str = "My workspace") -> Workspace:
     """The installation's first workspace, made when there is none. The caller commits."""
-    workspace = session.scalar(select(Workspace).order_by(Workspace.id).limit(1))
+    first = select(Workspace).order_by(Workspace.id).limit(1)
+    workspace = session.scalar(first)
     if workspace is None:
-        workspace = Workspace(name=name, key="w_" + secrets.token_urlsafe(9).replace("-", "x").replace("_", "y"))
-        session.add(workspace)
-        session.flush()
+        # Of two commands that find none, the second waits for the first and sees its row: on PostgreSQL here, on SQLite
+        # at the INSERT, which takes the write lock before it looks.
+        hold(session.connection(), "first workspace")
+        key = "w_" + secrets.token_urlsafe(9).replace("-", "x").replace("_", "y")
+        row = select(literal(name), literal(key)).where(~exists(select(Workspace.id)))
+        session.execute(insert(Workspace).from_select(["name", "key"], row))
+        workspace = session.scalars(first).one()
     return workspace
 
 
@@ -60,12 +66,13 @@ def setup_token(session: Session) -> str | None:
     if session.scalar(select(func.count(User.id))):
         return None
     ensure_workspace(session)
-    link = session.scalar(select(SetupLink).limit(1))
-    if link is None:
-        link = SetupLink(token=secrets.token_urlsafe(24))
-        session.add(link)
+    # One statement, as for the workspace: of two servers that start at once, both print the same link.
+    hold(session.connection(), "first workspace")
+    row = select(literal(secrets.token_urlsafe(24))).where(~exists(select(SetupLink.id)))
+    session.execute(insert(SetupLink).from_select(["token"], row))
+    token = session.scalars(select(SetupLink.token).limit(1)).one()
     session.commit()
-    return link.token
+    return token
 
 
 def is_setup_token(session: Session, token: str) -> bool:

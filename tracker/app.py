@@ -14,8 +14,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from tracker import api, web
 from tracker.config import Settings
+from tracker.edge.accesslog import AccessLog
 from tracker.edge.app import Application as AsgiApplication
-from tracker.edge.app import AsgiEdge
+from tracker.edge.app import AsgiEdge, LoggedEdge
 from tracker.edge.core import Edge
 from tracker.edge.decide import Pages, raw_query
 from tracker.edge.linkcache import LinkCache
@@ -45,9 +46,12 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def create_asgi(settings: Settings | None = None) -> AsgiApplication:
     """The ASGI application that gunicorn serves: the edge on the event loop, Flask on threads behind it."""
-    app, edge = _create(settings or Settings.from_env())
+    settings = settings or Settings.from_env()
+    app, edge = _create(settings)
     flask: Any = app.wsgi_app
     behind: Any = WSGIMiddleware(flask, workers=PAGE_THREADS)
+    if settings.access_log is not None:
+        return LoggedEdge(edge, _ascii_query(behind), AccessLog(settings.access_log))
     return AsgiEdge(edge, _ascii_query(behind))
 
 

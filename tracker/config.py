@@ -89,6 +89,16 @@ def clickid_param_ok(text: str) -> bool:
     return plain and len(text) <= 32 and not text.lower().startswith("utm_")
 
 
+def _log(name: str, text: str | None) -> str | None:
+    """Where a log goes: `-` for standard output, else a file, as an absolute path."""
+    if text in (None, "-"):
+        return text
+    path = Path(text).absolute()
+    if "\0" in text or text.endswith("/") or path.is_dir() or not path.parent.is_dir():
+        raise SettingError(f"{name} is “-” or a file in a folder that exists, not “{text}”.")
+    return str(path)
+
+
 def ensure_data_dir(folder: Path) -> None:
     """Makes the data folder, for its owner only. Raises SettingError where it cannot be written."""
     try:
@@ -114,6 +124,7 @@ class Settings:
     retention_days: int = 0
     spool_segment_bytes: int = 16 * 1024 * 1024
     spool_max_mb: int = SPOOL_MAX_MB
+    access_log: str | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -136,6 +147,7 @@ class Settings:
             durability=_one_of("TRACKER_DURABILITY", _text(env, "DURABILITY"), DURABILITIES),
             click_id_param=_param("TRACKER_CLICK_ID_PARAM", _text(env, "CLICK_ID_PARAM")),
             spool_max_mb=_whole("TRACKER_SPOOL_MAX_MB", _text(env, "SPOOL_MAX_MB"), SPOOL_MAX_MB, 1, 2**20),
+            access_log=_log("TRACKER_ACCESS_LOG", _text(env, "ACCESS_LOG")),
             retention_days=_whole("TRACKER_RETENTION_DAYS", _text(env, "RETENTION_DAYS"), 0, 0, 36500),
         )
 

@@ -21,7 +21,7 @@ from tracker.extensions import open_engine
 from tracker.pipeline.loader import Loader
 from tracker.stores import open_store
 
-CLOSE_WITHIN_S = 4
+CLOSE_WITHIN_S = 3
 WATCH_S = 0.5
 REQUEST_LINE_MAX_BYTES = 65536
 

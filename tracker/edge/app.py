@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from tracker.edge.accesslog import AccessLog, Hit, NoLog
 from tracker.edge.core import Edge, match, origin_form
 from tracker.edge.decide import Answer, Orphan, Request, raw_query
 from tracker.events import encode
@@ -25,6 +26,8 @@ async def _send(send: Send, answer: Answer) -> None:
 
 class AsgiEdge:
     """Answers redirects and pixels once their event is in the spool; passes all else on."""
+
+    log: AccessLog | NoLog = NoLog()
 
     def __init__(self, edge: Edge, behind: Application) -> None:
         self.edge = edge
@@ -80,3 +83,46 @@ class AsgiEdge:
             await asyncio.sleep(self.edge.cache.poll_s)
             self.edge.carry_over()
             await loop.run_in_executor(None, self.edge.poll)
+
+
+class LoggedEdge(AsgiEdge):
+    """The same, with a line in the access log for each request, once its answer has gone out."""
+
+    def __init__(self, edge: Edge, behind: Application, log: AccessLog) -> None:
+        super().__init__(edge, behind)
+        self.log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        status, size = 0, 0
+
+        async def count(message: MutableMapping[str, Any]) -> None:
+            nonlocal status, size
+            await send(message)
+            status = message.get("status", status)
+            size += len(message.get("body", b""))
+
+        try:
+            await super().__call__(scope, receive, count)
+        except Exception:
+            # The server answers in our stead.
+            status = status or 500
+            raise
+        finally:
+            if status:
+                self.log.keep([_hit(scope, status, size)])
+
+
+def _hit(scope: Scope, status: int, size: int) -> Hit:
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    query = b"?" + scope["query_string"] if scope["query_string"] else b""
+    target = (scope.get("raw_path") or scope["path"].encode()) + query
+    return (
+        f"{scope['method']} {target.decode('latin-1')} HTTP/{scope['http_version']}",
+        status,
+        size,
+        headers.get(b"referer", b"").decode("latin-1"),
+        headers.get(b"user-agent", b"").decode("latin-1"),
+    )

@@ -18,6 +18,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+from tracker.edge.accesslog import AccessLog, Hit, NoLog
 from tracker.edge.core import Edge, match
 from tracker.edge.decide import Answer, Headers, Request
 from tracker.events import Event, Kind, encode
@@ -75,6 +76,7 @@ class Hot(NamedTuple):
     code: str
     request: Request
     closes: bool
+    line: str
 
 
 def parse(data: bytes, peer: str, edge: Edge) -> Hot | None:
@@ -110,16 +112,17 @@ def parse(data: bytes, peer: str, edge: Edge) -> Hot | None:
         return None
     address = edge.client_address(peer, forwarded) if forwarded else peer
     request = Request(method == "HEAD", query, address, agent, referrer, language, purpose, gpc == "1")
-    return Hot(*hot, request, connection == "close")
+    return Hot(*hot, request, connection == "close", lines[0])
 
 
 class Turn:
     """What one turn of a worker's event loop has decided: one write to the spool, then the answers go out."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: Edge, log: AccessLog | NoLog) -> None:
         self._edge = edge
+        self._log = log
         self._lines: list[bytes] = []
-        self._answers: list[tuple[Lane, bytes, bool]] = []
+        self._answers: list[Answered] = []
         self._date = b""
         self._date_s = 0
         self._blocks: dict[tuple[int, Headers], bytes] = {}
@@ -128,12 +131,12 @@ class Turn:
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
         self._lines.append(encode(event))
-        self._answers.append((lane, self._wire(answer, hot, event.at_ms), hot.closes))
+        self._answers.append(Answered(lane, self._wire(answer, hot, event.at_ms), hot, answer))
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
         answers, self._answers = self._answers, []
-        self._edge.spool.commit(b"".join(lines), partial(_send, answers))
+        self._edge.spool.commit(b"".join(lines), partial(_send, answers, self._log))
 
     def _wire(self, answer: Answer, hot: Hot, at_ms: int) -> bytes:
         """The answer as HTTP/1.1. What many answers share is written out once, the date once a second."""
@@ -156,10 +159,25 @@ class Turn:
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
-def _send(answers: list[tuple[Lane, bytes, bool]]) -> None:
+class Answered(NamedTuple):
+    """A request with its answer, and that answer as it goes over the wire."""
+
+    lane: Lane
+    content: bytes
+    hot: Hot
+    answer: Answer
+
+
+def _send(answers: list[Answered], to_log: AccessLog | NoLog) -> None:
     now = time.monotonic()
-    for lane, content, closes in answers:
-        lane.send(content, closes, now)
+    for lane, content, hot, _ in answers:
+        lane.send(content, hot.closes, now)
+    to_log.keep(_hit(hot, answer) for _, _, hot, answer in answers)
+
+
+def _hit(hot: Hot, answer: Answer) -> Hit:
+    request = hot.request
+    return hot.line, answer.status, 0 if request.is_head else len(answer.body), request.referrer, request.agent
 
 
 class Lane(asyncio.Protocol):
@@ -175,6 +193,7 @@ class Lane(asyncio.Protocol):
         self._busy = False
         self._held = b""
         self.active_at = 0.0
+        self.is_new = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -196,7 +215,10 @@ class Lane(asyncio.Protocol):
         if hot is None:
             self._leave(data)
             return
+        if not self._worker.alive:
+            hot = hot._replace(closes=True)
         self._worker.nr += 1
+        self.is_new = False
         self.active_at = ANSWER_PENDING
         decided = self._edge.answer_at_once(hot.kind, hot.code, hot.request)
         if decided is None:

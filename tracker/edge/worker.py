@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from typing import Any
+from weakref import WeakSet
 
 from gunicorn.workers import gasgi
 
@@ -16,6 +17,9 @@ SWEEP_S = 1.0
 # How long a page's thread may keep the interpreter from the event loop, which asks for it after each wait and write.
 # Python's own 5 ms made redirects three to six times slower while a report was read.
 SWITCH_S = 0.0002
+# How long a worker that is to stop waits for the first request of a connection it has accepted: nobody asks again for
+# one that a new connection lost.
+FIRST_REQUEST_WITHIN_S = 1.0
 _gasgi: Any = gasgi  # the stubs leave out what is needed of it
 
 
@@ -25,6 +29,7 @@ class EdgeWorker(gasgi.ASGIWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lanes: set[Lane] = set()
+        self._handed_over: WeakSet[Any] = WeakSet()
 
     async def _serve(self) -> None:
         # The parent makes its protocols by this name. Should it cease to, requests still get their answers, only more
@@ -32,9 +37,15 @@ class EdgeWorker(gasgi.ASGIWorker):
         usual = _gasgi.ASGIProtocol
         sys.setswitchinterval(SWITCH_S)
         edge = self._application.edge
-        turn = Turn(edge)
+        turn = Turn(edge, self._application.log)
+
+        def hand_over() -> Any:
+            successor = usual(self)
+            self._handed_over.add(successor)
+            return successor
+
         if not self.cfg.accesslog:
-            _gasgi.ASGIProtocol = lambda worker: Lane(turn, edge, self, lambda: usual(worker))
+            _gasgi.ASGIProtocol = lambda _worker: Lane(turn, edge, self, hand_over)
         self._application.start_polling()
         sweeper = asyncio.get_running_loop().create_task(self._sweep())
         try:
@@ -43,6 +54,7 @@ class EdgeWorker(gasgi.ASGIWorker):
             sweeper.cancel()
             _gasgi.ASGIProtocol = usual
             edge.spool.close()
+            self._application.log.close()
             edge.carry_over()
 
     @property
@@ -64,8 +76,21 @@ class EdgeWorker(gasgi.ASGIWorker):
         """Ends connections idle for longer than `keepalive`; once the worker is to stop, all idle ones."""
         while True:
             await asyncio.sleep(SWEEP_S if self.alive else SWEEP_S / 10)
-            since = time.monotonic() - (self.cfg.keepalive if self.alive else 0)
+            now = time.monotonic()
             for lane in tuple(self._lanes):
-                lane.close_if_idle(since)
+                stopping_s = FIRST_REQUEST_WITHIN_S if lane.is_new else 0
+                lane.close_if_idle(now - (self.cfg.keepalive if self.alive else stopping_s))
+            if not self.alive:
+                for successor in tuple(self._handed_over):
+                    _close_between_requests(successor)
             if self.nr >= self.max_requests:
                 self.alive = False
+
+
+def _close_between_requests(protocol: Any) -> None:
+    """gunicorn would wait for the end of `keepalive`, which is later than its arbiter's patience with the worker.
+
+    What is read of the protocol is its own affair: without these names its connections end as late as they used to.
+    """
+    if getattr(protocol, "_awaiting_request", False) and getattr(protocol, "req_count", 0) > 1:
+        protocol.transport.close()
