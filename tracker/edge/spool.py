@@ -154,10 +154,11 @@ class Spool:
             if sync:
                 os.fdatasync(self._fd)
         except OSError:
-            # Nothing half-written stays: what could not be kept whole is lost. The segment is handed over, so that the
-            # loader can delete it and make room; the next line begins another.
+            # Nothing half-written stays: what could not be kept whole is lost. A segment that holds anything is handed
+            # over, so that the loader can delete it and make room; an empty one is kept for the next try.
             os.ftruncate(self._fd, self._size)
-            self._close()
+            if self._size:
+                self._close()
             raise
         self._size += written
 

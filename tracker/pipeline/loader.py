@@ -122,9 +122,12 @@ class Loader:
             run = segments.read_run(self._folder, segment, position, BATCH_BYTES)
             if run is not None:
                 loaded += self._load(run)
-            elif complete:
+                position = self._positions[segment]
+            # At once where nothing is left: on a full disk every segment that goes makes room.
+            if complete and (run is None or position == (self._folder / segment).stat().st_size):
                 segments.finish(self._folder, segment, position)
-                self._store.forget_segment(segment)
+                if position:
+                    self._store.forget_segment(segment)
                 self._positions.pop(segment, None)
         settle_clicks(self._engine, self._store)
         return loaded
