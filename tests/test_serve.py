@@ -168,7 +168,8 @@ def test_addresses_are_nowhere_once_events_are_loaded(server: Server) -> None:
     server.request("GET", f"/{link['code']}", {"User-Agent": BROWSER})
     eventually(lambda: server.today("private")["clicks"], 1)
     for file in databases.of(server.data_dir).files():
-        assert b"127.0.0.1" not in file.read_bytes()
+        # PostgreSQL's own settings name the address of every machine itself.
+        assert file.suffix == ".conf" or b"127.0.0.1" not in file.read_bytes()
 
 
 def test_it_stops_cleanly_and_starts_again_with_everything_there(tmp_path: Path) -> None:

@@ -145,15 +145,16 @@ def _known(session: Session, workspace: Workspace, claim: Claim) -> Conversion |
     """The conversion that a claim is another report of, held until the commit.
 
     Of two reports at once each reads what the other left, or the ledger's differences would not add up. An update that
-    changes nothing holds the row in any database; SQLite knows no other lock.
+    changes nothing holds the row in any database; SQLite knows no other lock. A row that it did not see is not known,
+    even if it can be read a moment later: nobody would hold it.
     """
     here = and_(
         Conversion.workspace_id == workspace.id,
         Conversion.goal == claim.goal,
         Conversion.dedup_key == _dedup_key(claim),
     )
-    session.execute(update(Conversion).where(here).values(goal=Conversion.goal))
-    return session.scalar(select(Conversion).where(here).execution_options(populate_existing=True))
+    held = session.scalar(update(Conversion).where(here).values(goal=Conversion.goal).returning(Conversion.id))
+    return None if held is None else session.get_one(Conversion, held, populate_existing=True)
 
 
 def _apply(session: Session, conversion: Conversion, claim: Claim, sighting: Sighting, is_new: bool) -> bool:
