@@ -23,6 +23,8 @@ from tracker.edge import accesslog
 from tracker.edge.accesslog import AccessLog, Hit, NoLog, escape, lines
 from tracker.edge.app import LoggedEdge
 
+pytestmark = pytest.mark.any_database
+
 LINE = re.compile(
     r'- - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] "([A-Z]+ [!#-~]+ HTTP/1\.\d)" (\d{3}) (\d+|-) '
     r'"([^"]*)" "([^"]*)"'

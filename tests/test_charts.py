@@ -21,6 +21,8 @@ from tracker.web.charts import (
     bar_chart,
 )
 
+pytestmark = pytest.mark.any_database
+
 
 def values(*counts: int) -> list[Value]:
     return [Value(n, f"day {index}", f"day {index}: {n}") for index, n in enumerate(counts)]

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from tracker import clickid
 from tracker.clickid import Click, Key
 
+pytestmark = pytest.mark.any_database
+
 KEYS = {1: b"a" * 32, 2: b"b" * 32}
 
 

@@ -11,6 +11,8 @@ import pytest
 from tracker.config import PREFIX, Secrets, Settings
 from tracker.errors import SettingError
 
+pytestmark = pytest.mark.any_database
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from tracker import days
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.mark.parametrize(
     ("zone", "day", "hours"),

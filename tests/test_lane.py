@@ -18,6 +18,8 @@ from tracker.edge.accesslog import NoLog
 from tracker.edge.lane import Lane, Turn, parse
 from tracker.events import Kind
 
+pytestmark = pytest.mark.any_database
+
 PLAIN = f"GET /abc?x=1 HTTP/1.1\r\nHost: go.example\r\nUser-Agent: {BROWSER}\r\n\r\n"
 
 

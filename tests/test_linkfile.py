@@ -15,6 +15,8 @@ from tracker.bulk import LINKS_MAX, Made
 from tracker.errors import Invalid
 from tracker.links import LinkDraft
 
+pytestmark = pytest.mark.any_database
+
 HEADER = "destination,campaign,source,medium"
 ROW = "https://shop.example/,c,s,m"
 DRAFT = LinkDraft(destination="https://shop.example/", campaign="c", source="s", medium="m")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tracker import losses
 from tracker.losses import Losses, Note
+
+pytestmark = pytest.mark.any_database
 
 
 def test_notes_are_summed_whether_their_writers_live_or_not(tmp_path: Path) -> None:

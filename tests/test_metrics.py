@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tracker.reports.metrics import DEFINITIONS
+
+pytestmark = pytest.mark.any_database
 
 
 def test_the_readmes_table_is_the_codes() -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from tracker import money
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.mark.parametrize(
     ("text", "currency", "minor", "amount"),

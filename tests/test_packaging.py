@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+pytestmark = pytest.mark.any_database
+
 ROOT = Path(__file__).parent.parent
 LOCKS = ("base", "build", "dev", "fast")
 PIN = re.compile(r"(?P<name>[a-z0-9-]+)==(?P<version>[^ ;]+)( ; [\w<>=!.' ]+)?( --hash=sha256:[0-9a-f]{64})+")

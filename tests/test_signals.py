@@ -8,6 +8,7 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select
 
 from tests import databases
@@ -18,6 +19,8 @@ from tracker import clickid
 from tracker.config import Settings
 from tracker.extensions import open_engine
 from tracker.models import EventRow
+
+pytestmark = pytest.mark.any_database
 
 LINK = SPRING | {"code": "spring"}
 PATHS = ("/spring", "/spring?more", "/i/spring.gif", "/healthz", "/app/login")

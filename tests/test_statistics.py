@@ -8,6 +8,8 @@ from tracker.reports.comparison import difference
 from tracker.reports.metrics import Rate
 from tracker.reports.statistics import newcombe, wilson
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.mark.parametrize(
     ("hits", "trials", "low", "high"),

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tracker import utm
 from tracker.edge.linkcache import _ascii_url
 
+pytestmark = pytest.mark.any_database
+
 OWN = {"source": "news letter", "medium": "e&mail", "campaign": "ü"}
 TAIL = "utm_source=news%20letter&utm_medium=e%26mail&utm_campaign=%C3%BC"
 

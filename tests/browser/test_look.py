@@ -10,6 +10,8 @@ from playwright.sync_api import Browser, BrowserContext, Response, expect
 from tests.browser.conftest import OWNER, PASSWORD, PERSON, picture_folder, sign_in
 from tests.serving import Server
 
+pytestmark = pytest.mark.any_database
+
 WEIGHT_MAX_BYTES = 100_000
 PAGES = {
     "overview": "/app/",

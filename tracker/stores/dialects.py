@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import psycopg
 from sqlalchemy import Connection, Engine, Executable, Table, delete, insert, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from tracker.extensions import hold, insert_into
 from tracker.stores.rollups import added_columns, events
+
+if TYPE_CHECKING:
+    import psycopg
 
 PRUNED_AT_ONCE = 20_000
 PARTITION_MS = 7 * 86_400_000
@@ -118,8 +120,10 @@ class Postgres:
             self._weeks = there | missing
 
     def insert_events(self, connection: Connection, names: Sequence[str], rows: Rows) -> None:
+        import psycopg  # costs every process a sixth of a second, and most have SQLite
+
         copy = f"COPY events ({', '.join(names)}) FROM STDIN"
-        cursor = cast(psycopg.Cursor[Any], connection.connection.cursor())
+        cursor = cast("psycopg.Cursor[Any]", connection.connection.cursor())
         try:
             with cursor.copy(copy.encode()) as into:
                 for row in rows:
