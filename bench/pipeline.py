@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import tempfile
 import time
-from pathlib import Path
+from contextlib import closing
 from statistics import median
 
 from sqlalchemy import Engine
@@ -30,6 +31,8 @@ LINKS = 20
 DAYS = 60
 LOOKS = 15
 BATCH = 20_000
+RATED = 100_000
+RATED_MS = 30_000
 
 
 def run(few: int, many: int, edge_per_core: float) -> list[Row]:
@@ -47,12 +50,12 @@ def run(few: int, many: int, edge_per_core: float) -> list[Row]:
             chance = random.Random(1)
             _load(settings, engine, made, few, chance)
             page_few = _page_s(settings)
-            rate = _load(settings, engine, made, many - few, chance)
+            _load(settings, engine, made, many - few, chance)
             page_many = _page_s(settings)
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            size = _size(settings) / many
+            # As it comes in under load, which is what the edge's rate is: some thousand hits a second.
+            rate = _load(settings, engine, made, RATED, chance, within_ms=RATED_MS)
         engine.dispose()
-        size = (Path(folder) / "tracker.sqlite3").stat().st_size / many
     wanted = f"≤ 60 ms, ≤ 1.3 × at {few:,}"
     measured = f"{page_many * 1000:.0f} ms against {page_few * 1000:.0f} ms"
     growth = page_many / page_few
@@ -66,13 +69,27 @@ def run(few: int, many: int, edge_per_core: float) -> list[Row]:
     ]
 
 
+def _size(settings: Settings) -> int:
+    """Bytes of the database, with nothing left in its journal."""
+    with closing(sqlite3.connect(settings.data_dir / "tracker.sqlite3")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return (settings.data_dir / "tracker.sqlite3").stat().st_size
+
+
 def _draft(number: int) -> LinkDraft:
     content = f"variant-{number}"
     return LinkDraft(destination="https://shop.example/", campaign="bench", source="s", medium="m", content=content)
 
 
-def _load(settings: Settings, engine: Engine, made: list[Link], n: int, chance: random.Random) -> float:
-    """Spools events of the last two months, in the order of time, and answers how many a second the loader stored."""
+def _load(
+    settings: Settings,
+    engine: Engine,
+    made: list[Link],
+    n: int,
+    chance: random.Random,
+    within_ms: int = DAYS * DAY_MS,
+) -> float:
+    """Spools events of a time that ends now, in its order, and answers how many a second of CPU the loader stored."""
     spool = Spool(settings.spool_dir, durable=False, segment_bytes=settings.spool_segment_bytes, bytes_max=1 << 40)
     now_ms = days.to_ms(days.now())
     places = [(link.id, link.code) for link in made]
@@ -80,8 +97,8 @@ def _load(settings: Settings, engine: Engine, made: list[Link], n: int, chance: 
     loader = Loader(settings, engine, open_store(engine))
     for start in range(0, n, BATCH):
         count = min(BATCH, n - start)
-        first = now_ms - DAYS * DAY_MS + start * DAYS * DAY_MS // n
-        instants = sorted(first + chance.randrange(count * DAYS * DAY_MS // n + 1) for _ in range(count))
+        first = now_ms - within_ms + start * within_ms // n
+        instants = sorted(first + chance.randrange(count * within_ms // n + 1) for _ in range(count))
         spool.append(b"".join(encode(_event(places, at_ms, chance)) for at_ms in instants))
         started = time.process_time()
         loader.drain()
