@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import time
 from typing import Any
@@ -20,6 +21,7 @@ SWITCH_S = 0.0002
 # How long a worker that is to stop waits for the first request of a connection it has accepted: nobody asks again for
 # one that a new connection lost.
 FIRST_REQUEST_WITHIN_S = 1.0
+GARBAGE_MIN = 20_000  # objects made and not freed before a collection looks for circles among them
 _gasgi: Any = gasgi  # the stubs leave out what is needed of it
 
 
@@ -36,6 +38,10 @@ class EdgeWorker(gasgi.ASGIWorker):
         # slowly; a test would tell.
         usual = _gasgi.ASGIProtocol
         sys.setswitchinterval(SWITCH_S)
+        # What was loaded stays: no collection need look through it again. Redirects leave nothing behind to collect.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GARBAGE_MIN)
         edge = self._application.edge
         turn = Turn(edge, self._application.log)
 
