@@ -410,6 +410,7 @@ def test_days_that_cannot_be_shown_are_told_at_their_field(
     assert all(value_of(response.text, name) == value for name, value in asked.items())
 
 
+@pytest.mark.any_database
 def test_a_chart_never_has_more_bars_than_can_be_told_apart(owner: FlaskClient, make_link: Callable[..., Link]) -> None:
     make_link()
     last = days.now().date()
@@ -584,6 +585,7 @@ def test_an_empty_workspace_says_what_to_do(owner: FlaskClient) -> None:
     assert "No conversion has been reported yet" in owner.get("/app/conversions").text
 
 
+@pytest.mark.any_database
 def test_numbers_and_dates_can_be_written_in_every_language(app: Flask) -> None:
     for tag in localedata.locale_identifiers():
         with app.test_request_context(headers={"Accept-Language": tag.replace("_", "-")}):

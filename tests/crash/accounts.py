@@ -25,7 +25,7 @@ from tracker.stores import open_store
 GENERATOR = Path(__file__).with_name("generator.py")
 CONNECTIONS = 8
 # `make crash` sets more.
-ROUNDS = int(os.environ.get("TRACKER_CRASH_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("TRACKER_CRASH_ROUNDS", "1"))
 LINK = {"destination": "https://shop.example/", "campaign": "crash", "source": "s", "medium": "m", "code": "crash"}
 SETTLE_WITHIN_S = 60 + 10 * ROUNDS
 

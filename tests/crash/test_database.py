@@ -17,7 +17,7 @@ from tracker.config import Settings
 from tracker.extensions import open_engine
 from tracker.models import Report
 
-AWAY_S = 2 * ROUNDS
+AWAY_S = 3 * ROUNDS
 
 
 def known_everywhere(server: Server) -> None:
