@@ -54,7 +54,7 @@ def _rows(found: dict[str, Load]) -> list[Row]:
     measured = f"{found['redirect'].p99_ms:.1f} against {yardstick.p99_ms:.1f} ms"
     bare_ratio = found["bare"].per_s / yardstick.per_s
     return [
-        Row("bare ASGI callable (a yardstick)", "–", f"{found['bare'].per_s:,.0f} a second", bare_ratio, True),
+        Row("bare ASGI callable (a yardstick)", "–", f"{found['bare'].per_s:,.0f} a second", bare_ratio, None),
         of_nginx("redirect", "redirect, click recorded", 0.40),
         Row("redirect, p99 at 32 connections", "≤ 4 × nginx's", measured, p99, p99 <= 4),
         of_nginx("impression", "impression pixel", 0.40),

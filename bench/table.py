@@ -12,7 +12,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One budget. `ratio` is what the verdict rests on; `met` is None where there is nothing to measure yet."""
+    """One budget. `ratio` is what the verdict rests on; `met` is None for a yardstick."""
 
     what: str
     budget: str
@@ -29,6 +29,6 @@ def show(rows: list[Row], *, as_json: bool) -> None:
     for column in ("What", "Budget", "Measured", "Ratio", "Verdict"):
         table.add_column(column, justify="right" if column == "Ratio" else "left")
     for row in rows:
-        verdict = "not built" if row.met is None else "met" if row.met else "[bold]missed[/bold]"
+        verdict = "–" if row.met is None else "met" if row.met else "[bold]missed[/bold]"
         table.add_row(row.what, row.budget, row.measured, "–" if row.ratio is None else f"{row.ratio:.2f}", verdict)
     Console().print(table)
