@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from bench import beside, edge, links, pipeline
+from bench import beside, edge, lag, links, pipeline
 from bench.table import Row, show
 from bench.yardsticks import wait_for
 from tests.serving import Server, free_port
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000, help="stored when the campaign page is looked at")
     given = parser.parse_args()
     rows, edge_per_core = edge.run(given.rounds, given.seconds)
+    rows.append(lag.run(edge_per_core * edge.WORKERS, given.rounds * given.seconds))
     rows += pipeline.run(min(100_000, given.events // 2), given.events, edge_per_core)
     rows += links.run(min(LINKS, given.events))
     rows += beside.run(given.rounds, given.seconds)

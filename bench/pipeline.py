@@ -45,14 +45,14 @@ def run(few: int, many: int, edge_per_core: float) -> list[Row]:
             workspace = accounts.ensure_workspace(session)
             accounts.create_user(session, workspace, OWNER, PASSWORD)
             own = OwnDomain(())
-            made = [links.create(session, workspace, _draft(number), own) for number in range(LINKS)]
+            made = [links.create(session, workspace, draft(number), own) for number in range(LINKS)]
             session.commit()
             chance = random.Random(1)
             _load(settings, engine, made, few, chance)
-            page_few = _page_s(settings)
+            page_few = page_s(settings)
             _load(settings, engine, made, many - few, chance)
-            page_many = _page_s(settings)
-            size = _size(settings) / many
+            page_many = page_s(settings)
+            size = size_of(settings) / many
             # As it comes in under load, which is what the edge's rate is: some thousand hits a second.
             rate = _load(settings, engine, made, RATED, chance, within_ms=RATED_MS)
         engine.dispose()
@@ -69,14 +69,14 @@ def run(few: int, many: int, edge_per_core: float) -> list[Row]:
     ]
 
 
-def _size(settings: Settings) -> int:
+def size_of(settings: Settings) -> int:
     """Bytes of the database, with nothing left in its journal."""
     with closing(sqlite3.connect(settings.data_dir / "tracker.sqlite3")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return (settings.data_dir / "tracker.sqlite3").stat().st_size
 
 
-def _draft(number: int) -> LinkDraft:
+def draft(number: int) -> LinkDraft:
     content = f"variant-{number}"
     return LinkDraft(destination="https://shop.example/", campaign="bench", source="s", medium="m", content=content)
 
@@ -124,7 +124,7 @@ def _event(places: list[tuple[int, str]], at_ms: int, chance: random.Random) -> 
     )
 
 
-def _page_s(settings: Settings) -> float:
+def page_s(settings: Settings) -> float:
     """The median time that the campaign's page takes in the server, a signed-in owner looking."""
     app = create_app(settings)
     app.config["WTF_CSRF_ENABLED"] = False

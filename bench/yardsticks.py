@@ -43,19 +43,33 @@ class Load(NamedTuple):
 
     per_s: float
     p99_ms: float
+    answered: int = 0
 
 
-def load(url: str, *, connections: int, seconds: int) -> Load:
-    """Runs wrk with one thread. Raises RuntimeError where an answer was neither 2xx nor 3xx, or a socket failed."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"User-Agent: {AGENT}", url]
+def load(url: str, *, connections: int, seconds: int, pause: Path | None = None) -> Load:
+    """Runs wrk with one thread, each connection pausing after its answers where a script says so (see `paced`).
+
+    Raises RuntimeError where an answer was neither 2xx nor 3xx, or a socket failed.
+    """
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"User-Agent: {AGENT}"]
+    command += [*(("-s", str(pause)) if pause else ()), url]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
         raise RuntimeError(f"{url}: {said}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    answered = re.search(r"(\d+) requests in", said)
     assert rate, said
     assert p99, said
-    return Load(float(rate[1]), float(p99[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]])
+    assert answered, said
+    return Load(float(rate[1]), float(p99[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]], int(answered[1]))
+
+
+def paced(folder: Path, pause_ms: int) -> Path:
+    """A script with which each of wrk's connections waits so long before it asks again."""
+    script = folder / f"pause-{pause_ms}.lua"
+    script.write_text(f"function delay() return {pause_ms} end\n")
+    return script
 
 
 @contextmanager
