@@ -16,9 +16,6 @@ class AgentFacts(NamedTuple):
     browser: str
 
 
-NOTHING_KNOWN = AgentFacts("", "", "")
-
-
 @lru_cache(maxsize=AGENTS_REMEMBERED_MAX)
 def describe(agent: str) -> AgentFacts:
     """Costs milliseconds for a new agent, and half a second for the first of a process: not for the event loop."""

@@ -44,6 +44,12 @@ class Workspace(Base):
     timezone: Mapped[str] = mapped_column(String(64), default="UTC")
     currency: Mapped[str] = mapped_column(String(3), default="EUR")
     fallback_url: Mapped[str | None] = mapped_column(Text)
+    # What counts here: user agents that do or do not whatever the lists say, addresses that never do, and the limits.
+    allowed_agents: Mapped[list[str]] = mapped_column(JSON, default=list)
+    blocked_agents: Mapped[list[str]] = mapped_column(JSON, default=list)
+    excluded_ranges: Mapped[list[str]] = mapped_column(JSON, default=list)
+    double_click_s: Mapped[int] = mapped_column(default=2)
+    flood_per_min: Mapped[int] = mapped_column(default=20)
     created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
 
 
@@ -242,12 +248,16 @@ class EventRow(Base):
     visitor: Mapped[int | None] = mapped_column(BigInteger)
     agent_id: Mapped[int | None]
     detail_id: Mapped[int | None]
+    rule_id: Mapped[int | None]
     referrer_id: Mapped[int | None]
     language_id: Mapped[int | None]
     device_id: Mapped[int | None]
     os_id: Mapped[int | None]
     browser_id: Mapped[int | None]
+    country_id: Mapped[int | None]
+    channel_id: Mapped[int | None]
     first_of_day: Mapped[bool] = mapped_column(default=False)
+    first_on_link: Mapped[bool] = mapped_column(default=False)
 
 
 class Rollup(Base):
@@ -262,6 +272,7 @@ class Rollup(Base):
     verdict: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int] = mapped_column(BigInteger)
     unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
+    unique_on_link_n: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
 class RollupDay(Base):
@@ -276,6 +287,7 @@ class RollupDay(Base):
     verdict: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int] = mapped_column(BigInteger)
     unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
+    unique_on_link_n: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
 class RollupStep(Base):
@@ -317,6 +329,46 @@ class RollupPartDay(Base):
     unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
+class RollupReason(Base):
+    """Events of a whole campaign that were left out, or counted with a remark, by what that rests on; in quarters.
+
+    `detail_id` is 0 where the verdict says it all.
+    """
+
+    __tablename__ = "rollup_reasons"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    verdict: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    detail_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
+class RollupReasonDay(Base):
+    """The same over whole UTC days."""
+
+    __tablename__ = "rollup_reason_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    verdict: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    detail_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
+class RollupOrphanDay(Base):
+    """How often a code that no link has was asked for on a UTC day."""
+
+    __tablename__ = "rollup_orphan_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    workspace_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    detail_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
 class StoreMark(Base):
     """A number that the event store remembers about itself."""
 
@@ -332,6 +384,16 @@ class VisitorDay(Base):
     __table_args__ = {"sqlite_with_rowid": False}
     day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
+class VisitorLinkDay(Base):
+    """The same for each link."""
+
+    __tablename__ = "visitor_link_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
 
 

@@ -108,7 +108,7 @@ def drifts(console: Console, found: Sequence[tuple[date, Sequence[Drift]]]) -> N
         for column in ("UTC day", "Rollup", "Key", "Kept", "Counted"):
             table.add_column(column)
         for day, drift in wrong[:DRIFTS_SHOWN_MAX]:
-            kept, counted = (f"{n}, {unique_n} unique" for n, unique_n in (drift.kept, drift.counted))
+            kept, counted = (" ".join(map(str, sums)) for sums in (drift.kept, drift.counted))
             table.add_row(str(day), drift.rollup, str(drift.key), kept, counted)
         console.print(table)
         if len(wrong) > DRIFTS_SHOWN_MAX:

@@ -15,9 +15,23 @@ from sqlalchemy import Engine, text
 
 from tracker import days
 from tracker.events import Kind, Verdict
-from tracker.stores import Batch, Cell, Dimension, Drift, EventStore, Part, StaleBatch, StoredEvent
+from tracker.stores import (
+    Batch,
+    Cell,
+    Dimension,
+    Drift,
+    EventStore,
+    Orphan,
+    Part,
+    Reason,
+    Revision,
+    StaleBatch,
+    StoredEvent,
+)
 
 HOUR_MS = 3_600_000
+ROLLUPS = {"rollups", "rollup_days", "rollup_steps", "rollup_parts", "rollup_part_days"}
+ROLLUPS |= {"rollup_reasons", "rollup_reason_days"}
 _campaigns = count(100)
 NOON_MS = 1_774_000_800_000 // days.BUCKET_MS * days.BUCKET_MS
 
@@ -34,11 +48,14 @@ def event(nonce: int, **changes: object) -> StoredEvent:
         visitor=7,
         agent="Firefox",
         detail=None,
+        rule=None,
         referrer=None,
         language=None,
         device=None,
         os=None,
         browser=None,
+        country=None,
+        channel=None,
     )
     return made._replace(**changes)  # type: ignore[arg-type]
 
@@ -61,7 +78,7 @@ def test_a_batch_is_stored_once_with_its_place_in_the_ledger(store: EventStore) 
         append(store, event(3), start=2)
     assert store.position("a") == 3
     assert store.position("b") == 0
-    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.COUNTED, 3, 1)}
+    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.COUNTED, 3, 1, 1)}
     assert [found.nonce for found in store.recent(1, before=None, limit=9)] == [3, 2, 1]
 
 
@@ -73,7 +90,7 @@ def test_an_empty_batch_moves_the_ledger(store: EventStore) -> None:
 def test_an_event_that_is_stored_already_does_not_hold_up_the_others(store: EventStore) -> None:
     append(store, event(1))
     append(store, event(1), event(2), event(2), segment="b")
-    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.COUNTED, 2, 1)}
+    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.COUNTED, 2, 1, 1)}
 
 
 def test_events_come_back_as_they_went_in(store: EventStore) -> None:
@@ -101,10 +118,10 @@ def test_totals_tell_links_kinds_and_verdicts_apart(store: EventStore) -> None:
     )
     start = NOON_MS // days.BUCKET_MS
     assert set(store.totals(1, start, start + 1)) == {
-        Cell(1, Kind.CLICK, Verdict.COUNTED, 1, 1),
-        Cell(2, Kind.CLICK, Verdict.COUNTED, 1, 1),
-        Cell(1, Kind.IMPRESSION, Verdict.COUNTED, 1, 0),
-        Cell(1, Kind.CLICK, Verdict.BOT, 1, 0),
+        Cell(1, Kind.CLICK, Verdict.COUNTED, 1, 1, 1),
+        Cell(2, Kind.CLICK, Verdict.COUNTED, 1, 1, 1),
+        Cell(1, Kind.IMPRESSION, Verdict.COUNTED, 1, 0, 0),
+        Cell(1, Kind.CLICK, Verdict.BOT, 1, 0, 0),
     }
     assert store.first_bucket(1) == start
     assert store.first_bucket(3) is None
@@ -167,12 +184,12 @@ def test_a_series_counts_local_days_across_a_change_of_the_clock(store: EventSto
 
 def test_a_revised_verdict_moves_between_the_rollups(store: EventStore) -> None:
     append(store, event(1, verdict=Verdict.BOT, detail="curl"))
-    assert store.revise(NOON_MS, 1, Verdict.COUNTED)
-    assert not store.revise(NOON_MS, 1, Verdict.COUNTED)
-    assert not store.revise(NOON_MS, 99, Verdict.COUNTED)
-    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.COUNTED, 1, 1)}
-    assert store.revise(NOON_MS, 1, Verdict.SCANNER)
-    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.SCANNER, 1, 0)}
+    assert store.revise([Revision(NOON_MS, 1, Verdict.COUNTED)])
+    assert not store.revise([Revision(NOON_MS, 1, Verdict.COUNTED)])
+    assert not store.revise([Revision(NOON_MS, 99, Verdict.COUNTED)])
+    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.COUNTED, 1, 1, 1)}
+    assert store.revise([Revision(NOON_MS, 1, Verdict.SCANNER)])
+    assert cells(store) == {Cell(1, Kind.CLICK, Verdict.SCANNER, 1, 0, 0)}
 
 
 def test_pruning_takes_raw_events_and_leaves_rollups(store: EventStore) -> None:
@@ -185,8 +202,12 @@ def test_pruning_takes_raw_events_and_leaves_rollups(store: EventStore) -> None:
 def test_orphans_are_counted_by_code(store: EventStore) -> None:
     lost = {"verdict": Verdict.UNKNOWN_CODE, "campaign_id": None, "link_id": None}
     append(store, event(1, detail="b", **lost), event(2, detail="a", **lost), event(3, detail="b", **lost), event(4))
-    assert store.orphans(1, 9) == [("b", 2), ("a", 1)]
-    assert store.orphans(1, 1) == [("b", 2)]
+    day = NOON_MS // 86_400_000
+    append(store, event(5, at_ms=NOON_MS + 24 * HOUR_MS, detail="b", **lost), segment="b")
+    assert store.orphans(1, day, day + 1, 9) == [Orphan("b", 3, day + 1), Orphan("a", 1, day)]
+    assert store.orphans(1, day, day, 1) == [Orphan("b", 2, day)]
+    assert store.orphans(2, day, day, 9) == []
+    assert drifts(store) == []
 
 
 def test_forgotten_visitors_can_be_new_again(store: EventStore) -> None:
@@ -217,20 +238,20 @@ def test_counted_events_break_down_by_what_is_known_of_them(store: EventStore) -
         Part("desktop", Kind.CLICK, 1, 1),
         Part("mobile", Kind.IMPRESSION, 1, 0),
     }
-    assert store.revise(NOON_MS, 4, Verdict.COUNTED)
+    assert store.revise([Revision(NOON_MS, 4, Verdict.COUNTED)])
     assert Part("mobile", Kind.CLICK, 2, 1) in store.breakdown(1, start, start + 1, Dimension.DEVICE)
     assert drifts(store) == []
 
 
 def test_when_a_first_click_counts_no_longer_the_next_one_is_the_first(store: EventStore) -> None:
     append(store, event(1), event(2, at_ms=NOON_MS + 1, link_id=2, device="mobile"), event(3, visitor=8))
-    assert store.revise(NOON_MS, 1, Verdict.SCANNER)
+    assert store.revise([Revision(NOON_MS, 1, Verdict.SCANNER)])
     assert cells(store) == {
-        Cell(1, Kind.CLICK, Verdict.SCANNER, 1, 0),
-        Cell(2, Kind.CLICK, Verdict.COUNTED, 1, 1),
-        Cell(1, Kind.CLICK, Verdict.COUNTED, 1, 1),
+        Cell(1, Kind.CLICK, Verdict.SCANNER, 1, 0, 0),
+        Cell(2, Kind.CLICK, Verdict.COUNTED, 1, 1, 1),
+        Cell(1, Kind.CLICK, Verdict.COUNTED, 1, 1, 1),
     }
-    assert store.revise(NOON_MS + 1, 2, Verdict.SCANNER)
+    assert store.revise([Revision(NOON_MS + 1, 2, Verdict.SCANNER)])
     assert sum(cell.unique_n for cell in cells(store)) == 1
     append(store, event(4, at_ms=NOON_MS + 2), segment="b")
     assert sum(cell.unique_n for cell in cells(store)) == 2
@@ -254,14 +275,13 @@ def test_rollups_are_held_against_the_raw_events_and_made_anew(store: EventStore
     assert store.whole_days() == [day, day + 1]
     assert drifts(store) == []
     with engine.begin() as connection:
-        for table in ("rollups", "rollup_days", "rollup_steps", "rollup_parts", "rollup_part_days"):
+        for table in ROLLUPS:
             connection.execute(text(f"UPDATE {table} SET n = n + 1 WHERE kind = 2"))
         connection.execute(text("DELETE FROM rollups WHERE kind = 1"))
         connection.execute(text(f"UPDATE events SET first_of_day = false WHERE at_ms > {NOON_MS}"))
     found = drifts(store)
-    tables = {"rollups", "rollup_days", "rollup_steps", "rollup_parts", "rollup_part_days", "events.first_of_day"}
-    assert {drift.rollup for drift in found} == tables
-    assert Drift("rollups", (1, NOON_MS // days.BUCKET_MS, 1, 1, 0), (0, 0), (1, 0)) in found
+    assert {drift.rollup for drift in found} == ROLLUPS | {"events.first_of_day"}
+    assert Drift("rollups", (1, NOON_MS // days.BUCKET_MS, 1, 1, 0), (0, 0, 0), (1, 0, 0)) in found
     store.repair(day)
     assert {drift.key[1] // 96 if drift.rollup == "rollups" else day + 1 for drift in drifts(store)} == {day + 1}
     store.repair(day + 1)
@@ -294,3 +314,77 @@ def test_a_rehearsal_leaves_nothing_behind(store: EventStore) -> None:
         store.rehearse(Batch("a", 0, 1, (event(1, agent="\ud800"),)))
     append(store, event(1, agent="New"))
     assert store.recent(1, before=None, limit=9)[0].agent == "New"
+
+
+def test_unique_clicks_are_told_for_each_link_too(store: EventStore) -> None:
+    append(store, event(1), event(2, at_ms=NOON_MS + 1, link_id=2), event(3, at_ms=NOON_MS + 2, link_id=2))
+    assert {(cell.link_id, cell.unique_n, cell.unique_on_link_n) for cell in cells(store)} == {(1, 1, 1), (2, 0, 1)}
+    assert store.revise([Revision(NOON_MS, 1, Verdict.BOT), Revision(NOON_MS + 1, 2, Verdict.BOT)]) == 2
+    counted = {cell.link_id: cell[3:] for cell in cells(store) if cell.verdict == Verdict.COUNTED}
+    assert counted == {2: (1, 1, 1)}
+    assert drifts(store) == []
+
+
+def test_reasons_tell_what_was_left_out_and_what_was_remarked(store: EventStore) -> None:
+    append(
+        store,
+        event(1, verdict=Verdict.BOT, detail="Slack"),
+        event(2, verdict=Verdict.BOT, detail="Slack", at_ms=NOON_MS + 24 * HOUR_MS),
+        event(3, verdict=Verdict.HEAD),
+        event(4, kind=Kind.IMPRESSION, detail="via_proxy"),
+        event(5),
+        event(6, campaign_id=2, verdict=Verdict.BOT, detail="Slack"),
+    )
+    start = NOON_MS // days.BUCKET_MS
+    assert set(store.reasons(1, start - 200, start + 200)) == {
+        Reason(Kind.CLICK, Verdict.BOT, "Slack", 2),
+        Reason(Kind.CLICK, Verdict.HEAD, None, 1),
+        Reason(Kind.IMPRESSION, Verdict.COUNTED, "via_proxy", 1),
+    }
+    assert Reason(Kind.CLICK, Verdict.BOT, "Slack", 1) in store.reasons(1, start, start + 1)
+    assert store.revise([Revision(NOON_MS, 1, Verdict.SCANNER, "Barracuda", "sweep")]) == 1
+    assert store.revise([Revision(NOON_MS, 1, Verdict.SCANNER, "Barracuda", "sweep")]) == 0
+    assert Reason(Kind.CLICK, Verdict.SCANNER, "Barracuda", 1) in store.reasons(1, start, start + 1)
+    found = store.find_click(NOON_MS, 1)
+    assert found is not None
+    assert (found.verdict, found.detail, found.rule) == (Verdict.SCANNER, "Barracuda", "sweep")
+    assert drifts(store) == []
+
+
+HITS = st.tuples(st.integers(0, 5), st.integers(1, 2), st.integers(1, 3), st.booleans())
+CHANGES = st.lists(st.tuples(st.integers(0, 39), st.sampled_from([Verdict.COUNTED, Verdict.BOT, Verdict.SCANNER])))
+
+
+@given(hits=st.lists(HITS, max_size=40), rounds=st.lists(CHANGES, max_size=3), is_forgotten=st.booleans())
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_revised_the_sums_are_those_of_the_events(
+    store: EventStore,
+    hits: list[tuple[int, int, int, bool]],
+    rounds: list[list[tuple[int, Verdict]]],
+    is_forgotten: bool,
+) -> None:
+    campaign = next(_campaigns)
+    # Two days, few visitors, two links: first clicks are taken over all the time.
+    first_day = NOON_MS // 86_400_000 + 10 * campaign
+    made = [
+        event(
+            number,
+            at_ms=(first_day * 24 + 8 * eighth) * HOUR_MS + number,
+            campaign_id=campaign,
+            link_id=2 * campaign + link,
+            visitor=visitor,
+            verdict=Verdict.COUNTED if counts else Verdict.BOT,
+            device="mobile",
+        )
+        for number, (eighth, link, visitor, counts) in enumerate(hits)
+    ]
+    append(store, *made, segment=f"revised-{campaign}")
+    if is_forgotten:
+        store.forget_visitors(first_day + 1)
+    now = {(row.at_ms, row.nonce): row.verdict for row in made}
+    for changes in rounds:
+        wanted = {made[place % len(made)][:2]: verdict for place, verdict in changes if made}
+        changed = sum(now[row_id] != verdict for row_id, verdict in wanted.items())
+        assert store.revise([Revision(*row_id, verdict) for row_id, verdict in wanted.items()]) == changed
+        now |= wanted
+        assert [drift for day in range(first_day, first_day + 3) for drift in store.drifts(day)] == []

@@ -13,10 +13,11 @@ from tracker import claims, conversions, days
 from tracker.config import Secrets
 from tracker.events import Event, Kind, Verdict
 from tracker.models import Conversion, Link, Workspace
-from tracker.stores import EventStore
+from tracker.stores import EventStore, Revision
 
 IN_MAX = 500
 REVISABLE = (Verdict.BOT, Verdict.SCANNER, Verdict.FLOOD)
+CONVERTED = "the click converted"
 
 
 class Place(NamedTuple):
@@ -79,13 +80,14 @@ def apply_conversion(session: Session, event: Event, secrets: Secrets) -> Place 
 def settle_clicks(engine: Engine, store: EventStore) -> None:
     """A click that converts is never left out: its verdict is revised once both have arrived, in whichever order."""
     with Session(engine) as session:
-        found = []
+        found, revisions = [], []
         for conversion in conversions.unsettled(session, days.now()):
             click = store.find_click(conversion.click_at_ms, conversion.click_nonce)
             if click is None:
                 continue
             found.append(conversion)
             if click.verdict in REVISABLE:
-                store.revise(click.at_ms, click.nonce, Verdict.COUNTED)
+                revisions.append(Revision(click.at_ms, click.nonce, Verdict.COUNTED, None, CONVERTED))
+        store.revise(revisions)
         if found:
             conversions.settle(session, found)

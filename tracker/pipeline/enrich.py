@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from tracker.agents import NOTHING_KNOWN, describe
+from tracker.agents import describe
 from tracker.events import Event
 from tracker.extensions import insert_into
 from tracker.models import Salt
@@ -63,9 +63,9 @@ class Known(NamedTuple):
 
 
 @lru_cache(maxsize=KNOWN_MAX)
-def known_of(agent: str, referrer: str, language: str, is_counted: bool) -> Known:
-    """Remembered as a whole: many hits of a minute are alike. Of a bot it is known what it says of itself, no more."""
-    facts = describe(agent) if is_counted else NOTHING_KNOWN
+def known_of(agent: str, referrer: str, language: str) -> Known:
+    """Remembered as a whole: many hits of a minute are alike. Of a bot, too: its verdict may be revised."""
+    facts = describe(agent)
     texts = (agent, referrer_host(referrer), language_of(language), *facts)
     return Known(*map(storable, texts))
 

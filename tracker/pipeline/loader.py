@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from tracker import days
 from tracker.config import Settings
-from tracker.events import Event, Kind, Verdict, encode
+from tracker.events import Event, Kind, encode
 from tracker.jobs import Installation, Schedule, oldest_salt
 from tracker.metering import Meters
 from tracker.pipeline import segments
@@ -193,7 +193,7 @@ class Loader:
         place = self._place(session, places, event)
         judgement = judge(event, known=place is not None)
         workspace_id = place.workspace_id if place else places.first_workspace
-        known = known_of(event.agent, event.referrer, event.language, judgement.verdict == Verdict.COUNTED)
+        known = known_of(event.agent, event.referrer, event.language)
         # By position, in the order of StoredEvent's fields: names cost a microsecond here.
         return StoredEvent(
             event.at_ms,
@@ -206,11 +206,14 @@ class Loader:
             self._visitors.hash(workspace_id, event) if workspace_id else None,
             known.agent,
             storable(judgement.detail),
+            None,
             known.referrer,
             known.language,
             known.device,
             known.os,
             known.browser,
+            None,
+            None,
         )
 
     def _place(self, session: Session, places: Places, event: Event) -> Place | None:

@@ -161,7 +161,7 @@ def build(
         as_of=now.astimezone(UTC),
         totals=found,
         series=_series(session, store, campaign, period, zone, interval),
-        groups={name: _groups(links, cells, sales, GROUPS[name]) for name in group_by},
+        groups={name: _groups(links, cells, sales, name) for name in group_by},
         previous_period=before,
         previous=previous,
         previous_series=_series(session, store, campaign, before, zone, interval) if before else None,
@@ -203,10 +203,9 @@ def _links(session: Session, campaign: Campaign, seen: set[int]) -> list[Link]:
     return own
 
 
-def _groups(
-    links: list[Link], cells: list[Cell], sales: dict[int, metrics.Sales], key_of: Callable[[Link], str | None]
-) -> list[Group]:
+def _groups(links: list[Link], cells: list[Cell], sales: dict[int, metrics.Sales], name: str) -> list[Group]:
     """Links by their key, the busiest group first."""
+    key_of, of_link = GROUPS[name], name == "link"
     grouped: dict[str | None, list[Link]] = {}
     for link in links:
         grouped.setdefault(key_of(link), []).append(link)
@@ -214,7 +213,8 @@ def _groups(
     for key, members in grouped.items():
         ids = {link.id for link in members}
         part = {link_id: sale for link_id, sale in sales.items() if link_id in ids}
-        groups.append(Group(key, metrics.totals((cell for cell in cells if cell.link_id in ids), part), members))
+        found = metrics.totals((cell for cell in cells if cell.link_id in ids), part, of_link=of_link)
+        groups.append(Group(key, found, members))
     return sorted(groups, key=lambda group: (-group.totals.clicks, -group.totals.impressions, group.key or ""))
 
 

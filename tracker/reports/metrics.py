@@ -14,7 +14,7 @@ from tracker.stores import Cell
 DEFINITIONS = {
     "impressions": "impression events with the verdict `counted`",
     "clicks": "click events with the verdict `counted`",
-    "unique_clicks": "first counted click of a visitor on the campaign that day",
+    "unique_clicks": "first counted click of a visitor on the campaign that day; in a table by link, on the link",
     "conversions": "conversions inside the window, net of rejected and refunded ones, by the day of their click",
     "ctr": "clicks / impressions, over links that have impressions; none without impressions",
     "conversion_rate": "conversions / clicks; none without clicks",
@@ -67,8 +67,11 @@ class Totals:
     filtered: dict[str, int]
 
 
-def totals(cells: Iterable[Cell], sales: Mapping[int, Sales]) -> Totals:
-    """Sums rollup cells and the sales of their links. `sales` holds the links of the group, keyed by link id."""
+def totals(cells: Iterable[Cell], sales: Mapping[int, Sales], *, of_link: bool = False) -> Totals:
+    """Sums rollup cells and the sales of their links. `sales` holds the links of the group, keyed by link id.
+
+    `of_link`: the cells are one link's, and its unique clicks are the first of each visitor on it.
+    """
     impressions: dict[int, int] = {}
     clicks: dict[int, int] = {}
     unique = 0
@@ -82,7 +85,7 @@ def totals(cells: Iterable[Cell], sales: Mapping[int, Sales]) -> Totals:
             impressions[cell.link_id] = impressions.get(cell.link_id, 0) + cell.n
         elif cell.kind == Kind.CLICK:
             clicks[cell.link_id] = clicks.get(cell.link_id, 0) + cell.n
-            unique += cell.unique_n
+            unique += cell.unique_on_link_n if of_link else cell.unique_n
     seen, clicked = sum(impressions.values()), sum(clicks.values())
     converted = sum(sale.conversions for sale in sales.values())
     return Totals(

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from tracker.stores.contract import Batch, Cell, Dimension, Drift, EventStore, Part, StaleBatch, Step, StoredEvent
+from tracker.stores.contract import (
+    Batch,
+    Cell,
+    Dimension,
+    Drift,
+    EventStore,
+    Orphan,
+    Part,
+    Reason,
+    Revision,
+    StaleBatch,
+    Step,
+    StoredEvent,
+)
 from tracker.stores.sql import SqlStore
 
 __all__ = [
@@ -13,7 +26,10 @@ __all__ = [
     "Dimension",
     "Drift",
     "EventStore",
+    "Orphan",
     "Part",
+    "Reason",
+    "Revision",
     "StaleBatch",
     "Step",
     "StoredEvent",

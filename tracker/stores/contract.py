@@ -18,6 +18,8 @@ class Dimension(IntEnum):
     DEVICE = 3
     OS = 4
     BROWSER = 5
+    COUNTRY = 6
+    CHANNEL = 7
 
     @property
     def word(self) -> str:
@@ -25,7 +27,10 @@ class Dimension(IntEnum):
 
 
 class StoredEvent(NamedTuple):
-    """An event as the loader leaves it: judged, enriched, without an address. Strings are interned by the store."""
+    """An event as the loader leaves it: judged, enriched, without an address. Strings are interned by the store.
+
+    `detail` is what the verdict rests on (a bot's name, an unknown code), `rule` the rule that said so.
+    """
 
     at_ms: int
     nonce: int
@@ -37,11 +42,14 @@ class StoredEvent(NamedTuple):
     visitor: int | None
     agent: str | None
     detail: str | None
+    rule: str | None
     referrer: str | None
     language: str | None
     device: str | None
     os: str | None
     browser: str | None
+    country: str | None
+    channel: str | None
 
 
 class Batch(NamedTuple):
@@ -54,13 +62,17 @@ class Batch(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """Events of one link, kind and verdict over a period; `unique_n` of them were a visitor's first of the day."""
+    """Events of one link, kind and verdict over a period.
+
+    `unique_n` of them were their visitor's first of the day on the campaign, `unique_on_link_n` on the link.
+    """
 
     link_id: int
     kind: int
     verdict: int
     n: int
     unique_n: int
+    unique_on_link_n: int
 
 
 class Step(NamedTuple):
@@ -81,13 +93,40 @@ class Part(NamedTuple):
     unique_n: int
 
 
+class Reason(NamedTuple):
+    """Events of one kind and verdict that rest on the same: a bot's name, or `None` where the verdict says it all."""
+
+    kind: int
+    verdict: int
+    detail: str | None
+    n: int
+
+
+class Orphan(NamedTuple):
+    """A code that no link has, how often it was asked for, and the last UTC day it was (counted from 1970)."""
+
+    code: str
+    n: int
+    last_day: int
+
+
+class Revision(NamedTuple):
+    """What a stored event is to be: its id, its verdict from now on and what that rests on."""
+
+    at_ms: int
+    nonce: int
+    verdict: int
+    detail: str | None = None
+    rule: str | None = None
+
+
 class Drift(NamedTuple):
-    """A row of a rollup that is not what the raw events add up to: `n` and `unique_n` as kept and as counted."""
+    """A row of a rollup that is not what the raw events add up to: its sums as kept and as counted."""
 
     rollup: str
     key: tuple[int, ...]
-    kept: tuple[int, int]
-    counted: tuple[int, int]
+    kept: tuple[int, ...]
+    counted: tuple[int, ...]
 
 
 class StaleBatch(Exception):
@@ -133,16 +172,20 @@ class EventStore(Protocol):
         """Events of a workspace, newest first, older than the id `before` where one is given."""
         ...
 
-    def orphans(self, workspace_id: int, limit: int) -> list[tuple[str, int]]:
-        """Unknown codes with how often each was asked for, the most frequent first."""
+    def reasons(self, campaign_id: int, start: int, end: int) -> list[Reason]:
+        """Impressions and clicks that were left out, or counted with a remark, by what that rests on."""
+        ...
+
+    def orphans(self, workspace_id: int, first_day: int, last_day: int, limit: int) -> list[Orphan]:
+        """Unknown codes by frequency, over UTC days counted from 1970, both inclusive."""
         ...
 
     def find_click(self, at_ms: int, nonce: int) -> StoredEvent | None:
         """The click of a click id."""
         ...
 
-    def revise(self, at_ms: int, nonce: int, verdict: int) -> bool:
-        """Changes a stored verdict, rollups in the same transaction; False where there is nothing to change."""
+    def revise(self, revisions: Sequence[Revision]) -> int:
+        """Changes stored verdicts, rollups in the same transaction, all or nothing; answers how many did change."""
         ...
 
     def prune(self, before: datetime) -> int:

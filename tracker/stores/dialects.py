@@ -36,6 +36,10 @@ class Dialect(Protocol):
         """Adds to the sums of a rollup; `rows` have all its columns, in the order of its keys."""
         ...
 
+    def begin_changes(self, connection: Connection) -> None:
+        """Comes first in a transaction that reads what it is going to change."""
+        ...
+
     def freeze(self, connection: Connection) -> None:
         """Lets all that this transaction reads be of one instant. Comes first in it."""
         ...
@@ -63,6 +67,10 @@ class Sqlite:
         added = {name: table.c[name] + new.excluded[name] for name in added_columns(table)}
         upsert = new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
         _execute_many(connection, upsert, [column.name for column in table.columns], rows)
+
+    def begin_changes(self, connection: Connection) -> None:
+        # Else the right to write would be asked for after reading, and refused where somebody wrote in between.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def freeze(self, connection: Connection) -> None:
         # Python's driver begins none for a SELECT, and each would see what was committed before it.
@@ -145,11 +153,14 @@ class Postgres:
             tuple(list(column) for column in zip(*rows, strict=True)),
         )
 
+    def begin_changes(self, _connection: Connection) -> None:
+        """Rows are held one by one, by whoever reads them."""
+
     def freeze(self, connection: Connection) -> None:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
 
     def keep_writers_out(self, connection: Connection) -> None:
-        connection.execute(text("LOCK TABLE rollups IN SHARE ROW EXCLUSIVE MODE"))
+        connection.execute(text("LOCK TABLE rollups, rollup_orphan_days IN SHARE ROW EXCLUSIVE MODE"))
 
     def prune(self, engine: Engine, before_ms: int) -> int:
         pruned = 0

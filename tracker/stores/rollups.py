@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, Select, Table, and_, case, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Select, Table, and_, case, func, literal, or_, select, union_all
 
 from tracker.days import BUCKET_MS
 from tracker.events import Verdict
-from tracker.models import EventRow, Rollup, RollupDay, RollupPart, RollupPartDay, RollupStep
+from tracker.models import (
+    EventRow,
+    Rollup,
+    RollupDay,
+    RollupOrphanDay,
+    RollupPart,
+    RollupPartDay,
+    RollupReason,
+    RollupReasonDay,
+    RollupStep,
+)
 from tracker.stores.contract import Dimension, StoredEvent
 
 DAY_MS = 86_400_000
@@ -21,31 +32,52 @@ rollup_days = cast(Table, RollupDay.__table__)
 rollup_steps = cast(Table, RollupStep.__table__)
 rollup_parts = cast(Table, RollupPart.__table__)
 rollup_part_days = cast(Table, RollupPartDay.__table__)
+rollup_reasons = cast(Table, RollupReason.__table__)
+rollup_reason_days = cast(Table, RollupReasonDay.__table__)
+rollup_orphan_days = cast(Table, RollupOrphanDay.__table__)
 
 # Where an event's value of a dimension is kept.
 VALUE_COLUMNS = {dimension: events.c[f"{dimension.word}_id"] for dimension in Dimension}
 
 
+class Of(Enum):
+    """Which events a rollup holds."""
+
+    LINKS = "all of a link"
+    COUNTED = "those of a link that count"
+    NOTED = "those of a link that do not count, or count with a remark"
+    ORPHANS = "those of a code that no link has"
+
+
 class Declared(NamedTuple):
-    """A rollup: what it counts, by which columns of an event besides its time, in steps of how long."""
+    """A rollup: which events, by which of their columns besides the time, in steps of how long."""
 
     table: Table
     step: str
     step_ms: int
+    of: Of
     by: tuple[str, ...]
-    counted_only: bool = False
     has_parts: bool = False
 
 
+LINKS = ("campaign_id", "link_id", "kind", "verdict")
+KINDS = ("campaign_id", "kind")
+REASONS = ("campaign_id", "kind", "verdict", "detail_id")
 DECLARED = (
-    Declared(rollups, "bucket", BUCKET_MS, ("link_id", "kind", "verdict")),
-    Declared(rollup_days, "day", DAY_MS, ("link_id", "kind", "verdict")),
-    Declared(rollup_steps, "bucket", BUCKET_MS, ("kind",), counted_only=True),
-    Declared(rollup_parts, "bucket", BUCKET_MS, ("kind",), counted_only=True, has_parts=True),
-    Declared(rollup_part_days, "day", DAY_MS, ("kind",), counted_only=True, has_parts=True),
+    Declared(rollups, "bucket", BUCKET_MS, Of.LINKS, LINKS),
+    Declared(rollup_days, "day", DAY_MS, Of.LINKS, LINKS),
+    Declared(rollup_steps, "bucket", BUCKET_MS, Of.COUNTED, KINDS),
+    Declared(rollup_parts, "bucket", BUCKET_MS, Of.COUNTED, KINDS, has_parts=True),
+    Declared(rollup_part_days, "day", DAY_MS, Of.COUNTED, KINDS, has_parts=True),
+    Declared(rollup_reasons, "bucket", BUCKET_MS, Of.NOTED, REASONS),
+    Declared(rollup_reason_days, "day", DAY_MS, Of.NOTED, REASONS),
+    Declared(rollup_orphan_days, "day", DAY_MS, Of.ORPHANS, ("workspace_id", "detail_id")),
 )
 
 Sums = dict[tuple[int, ...], list[int]]
+# An event with the ids of its detail and of its values; how many more of it there are, how many more are their
+# visitor's first on the campaign, and how many on the link.
+Change = tuple[StoredEvent, int | None, tuple[int | None, ...], int, int, int]
 
 
 def added_columns(table: Table) -> list[str]:
@@ -56,63 +88,95 @@ def added_columns(table: Table) -> list[str]:
 # What a batch adds.
 
 
-def sums_of(changes: Iterable[tuple[StoredEvent, tuple[int | None, ...], int, int]]) -> dict[Table, Sums]:
-    """What events add to each rollup: for each its values' ids, how many more there are and how many more are unique.
+def sums_of(changes: Iterable[Change]) -> dict[Table, Sums]:
+    """What events add to each rollup.
 
     Events that are alike are counted first, then summed in quarters, then in days: each step has less to do.
     """
     alike: dict[tuple[Any, ...], list[int]] = {}
-    for row, values, more, more_unique in changes:
-        key = (row.campaign_id, row.at_ms // BUCKET_MS, row.link_id, row.kind, row.verdict, values)
-        _add(alike, key, more, more_unique)
+    orphans: Sums = {}
+    for row, detail, values, n, first, on_link in changes:
+        if row.campaign_id is not None and row.link_id is not None:
+            key = (row.campaign_id, row.at_ms // BUCKET_MS, row.link_id, row.kind, row.verdict, detail, values)
+            sums = alike.get(key)
+            if sums is None:
+                alike[key] = [n, first, on_link]
+            else:
+                sums[0] += n
+                sums[1] += first
+                sums[2] += on_link
+        elif row.verdict == Verdict.UNKNOWN_CODE and row.workspace_id is not None and detail is not None:
+            _add(orphans, (row.workspace_id, row.at_ms // DAY_MS, detail), (n,))
+    return _of_alike(alike) | {rollup_orphan_days: orphans}
+
+
+def _of_alike(alike: dict[tuple[Any, ...], list[int]]) -> dict[Table, Sums]:
     quarters: Sums = {}
     parts: Sums = {}
-    for (campaign_id, bucket, link_id, kind, verdict, values), (n, unique_n) in alike.items():
-        if campaign_id is None or link_id is None:
-            continue
-        _add(quarters, (campaign_id, bucket, link_id, kind, verdict), n, unique_n)
+    reasons: Sums = {}
+    for (campaign, bucket, link, kind, verdict, detail, values), sums in alike.items():
+        _add(quarters, (campaign, bucket, link, kind, verdict), sums)
+        if verdict != Verdict.COUNTED or detail is not None:
+            _add(reasons, (campaign, bucket, kind, verdict, detail or 0), sums[:1])
         if verdict == Verdict.COUNTED:
-            for dimension, value_id in zip(_DIMENSIONS, values, strict=True):
-                if value_id is not None:
-                    _add(parts, (campaign_id, dimension, bucket, value_id, kind), n, unique_n)
+            for dimension, value in zip(_DIMENSIONS, values, strict=True):
+                if value is not None:
+                    _add(parts, (campaign, dimension, bucket, value, kind), sums[:2])
     by_day: Sums = {}
     steps: Sums = {}
-    for (campaign_id, bucket, link_id, kind, verdict), (n, unique_n) in quarters.items():
-        _add(by_day, (campaign_id, bucket // DAY, link_id, kind, verdict), n, unique_n)
+    for (campaign, bucket, link, kind, verdict), sums in quarters.items():
+        _add(by_day, (campaign, bucket // DAY, link, kind, verdict), sums)
         if verdict == Verdict.COUNTED:
-            _add(steps, (campaign_id, bucket, kind), n, unique_n)
+            _add(steps, (campaign, bucket, kind), sums[:1])
     parts_by_day: Sums = {}
-    for (campaign_id, dimension, bucket, value_id, kind), (n, unique_n) in parts.items():
-        _add(parts_by_day, (campaign_id, dimension, bucket // DAY, value_id, kind), n, unique_n)
+    for (campaign, dimension, bucket, value, kind), sums in parts.items():
+        _add(parts_by_day, (campaign, dimension, bucket // DAY, value, kind), sums)
+    reasons_by_day: Sums = {}
+    for (campaign, bucket, *rest), sums in reasons.items():
+        _add(reasons_by_day, (campaign, bucket // DAY, *rest), sums)
     return {
         rollups: quarters,
         rollup_days: by_day,
         rollup_steps: steps,
         rollup_parts: parts,
         rollup_part_days: parts_by_day,
+        rollup_reasons: reasons,
+        rollup_reason_days: reasons_by_day,
     }
 
 
 _DIMENSIONS = tuple(int(dimension) for dimension in Dimension)
 
 
-def _add(sums: dict[tuple[Any, ...], list[int]], key: tuple[Any, ...], n: int, unique_n: int) -> None:
-    both = sums.get(key)
-    if both is None:
-        sums[key] = [n, unique_n]
+def _add(sums: Sums, key: tuple[int, ...], more: Iterable[int]) -> None:
+    kept = sums.get(key)
+    if kept is None:
+        sums[key] = list(more)
     else:
-        both[0] += n
-        both[1] += unique_n
+        for place, n in enumerate(more):
+            kept[place] += n
 
 
 # What the raw events add up to.
 
 
 def of_day(day: int) -> ColumnElement[bool]:
-    """The events of a UTC day that rollups hold."""
     at_ms = events.c.at_ms
-    within = and_(at_ms >= day * DAY_MS, at_ms < (day + 1) * DAY_MS)
-    return and_(within, events.c.campaign_id.is_not(None), events.c.link_id.is_not(None))
+    return and_(at_ms >= day * DAY_MS, at_ms < (day + 1) * DAY_MS)
+
+
+_OF_LINKS = and_(events.c.campaign_id.is_not(None), events.c.link_id.is_not(None))
+_HELD = {
+    Of.LINKS: _OF_LINKS,
+    Of.COUNTED: and_(_OF_LINKS, events.c.verdict == Verdict.COUNTED),
+    Of.NOTED: and_(_OF_LINKS, or_(events.c.verdict != Verdict.COUNTED, events.c.detail_id.is_not(None))),
+    Of.ORPHANS: and_(
+        or_(events.c.campaign_id.is_(None), events.c.link_id.is_(None)),
+        events.c.workspace_id.is_not(None),
+        events.c.detail_id.is_not(None),
+        events.c.verdict == Verdict.UNKNOWN_CODE,
+    ),
+}
 
 
 def counted(declared: Declared, day: int) -> Select[Any]:
@@ -126,12 +190,15 @@ def counted(declared: Declared, day: int) -> Select[Any]:
 def _counted(declared: Declared, day: int, dimension: Dimension | None) -> Select[Any]:
     # Written out and not bound: PostgreSQL takes no two parameters for the same expression.
     step = (events.c.at_ms // literal(declared.step_ms, literal_execute=True)).label(declared.step)
-    keys: dict[str, Any] = {"campaign_id": events.c.campaign_id, declared.step: step}
-    keys |= {name: events.c[name] for name in declared.by}
-    sums = {"n": func.count(), "unique_n": func.sum(case((events.c.first_of_day, 1), else_=0))}
-    query = of_day(day)
-    if declared.counted_only:
-        query = and_(query, events.c.verdict == Verdict.COUNTED)
+    keys: dict[str, Any] = {declared.step: step} | {name: events.c[name] for name in declared.by}
+    if declared.of == Of.NOTED:
+        keys["detail_id"] = func.coalesce(events.c.detail_id, literal(0, literal_execute=True))
+    sums = {
+        "n": func.count(),
+        "unique_n": func.sum(case((events.c.first_of_day, 1), else_=0)),
+        "unique_on_link_n": func.sum(case((events.c.first_on_link, 1), else_=0)),
+    }
+    query = and_(of_day(day), _HELD[declared.of])
     grouped = list(keys.values())
     if dimension is not None:
         value = VALUE_COLUMNS[dimension]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from sqlalchemy import (
     Column,
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
+    bindparam,
     case,
     delete,
     func,
@@ -27,34 +28,62 @@ from sqlalchemy.exc import IntegrityError
 
 from tracker import days
 from tracker.days import Span
-from tracker.events import Kind, Verdict
+from tracker.events import Kind
 from tracker.extensions import insert_into
-from tracker.models import InternedText, LoadedBatch, StoreMark, VisitorDay
-from tracker.stores import audit
-from tracker.stores.contract import Batch, Cell, Dimension, Drift, Part, StaleBatch, Step, StoredEvent
+from tracker.models import LoadedBatch, StoreMark
+from tracker.stores import audit, firsts
+from tracker.stores.contract import (
+    Batch,
+    Cell,
+    Dimension,
+    Drift,
+    Orphan,
+    Part,
+    Reason,
+    Revision,
+    StaleBatch,
+    Step,
+    StoredEvent,
+)
 from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
     DAY,
     DAY_MS,
     VALUE_COLUMNS,
+    Change,
+    added_columns,
     events,
     rollup_days,
+    rollup_orphan_days,
     rollup_part_days,
     rollup_parts,
+    rollup_reason_days,
+    rollup_reasons,
     rollup_steps,
     rollups,
     sums_of,
 )
+from tracker.stores.rows import (
+    DETAIL,
+    DIMENSIONS,
+    EVENT_COLUMNS,
+    FLAGS,
+    chunks,
+    intern,
+    stored,
+    texts_by_id,
+    texts_of,
+    values_of,
+)
 
-T = TypeVar("T")
 TEXTS_REMEMBERED_MAX = 50_000
-IN_MAX = 500
 PRUNED_BEFORE = "pruned_before_ms"
+VISITORS_BEFORE = "visitors_before_day"
+SHOWN = (Kind.IMPRESSION, Kind.CLICK)
 
-texts = cast(Table, InternedText.__table__)
-visitor_days = cast(Table, VisitorDay.__table__)
 ledger = cast(Table, LoadedBatch.__table__)
 marks = cast(Table, StoreMark.__table__)
+ID = tuple_(events.c.at_ms, events.c.nonce)
 
 
 class SqlStore:
@@ -100,14 +129,20 @@ class SqlStore:
     def _write(self, connection: Connection, batch: Batch, rows: Sequence[StoredEvent]) -> dict[str, int]:
         """All that a batch changes; answers the ids of its texts, which hold once the transaction is committed."""
         self._advance(connection, batch)
-        ids = self._intern(connection, rows)
-        first = self._first_clicks(connection, rows)
+        ids = intern(connection, {text for row in rows for text in texts_of(row)}, self._text_ids)
+        on_campaign, on_link = (firsts.take(connection, scope, rows) for scope in firsts.SCOPES)
         if rows:
             of_text: dict[str | None, int | None] = {None: None}
             of_text.update(ids)
-            values = [_values(row, of_text, row in first) for row in rows]
-            self._dialect.insert_events(connection, _EVENT_COLUMNS, values)
-            ones = ((row, value[_DIMENSIONS], 1, int(value[-1])) for row, value in zip(rows, values, strict=True))
+            values = []
+            for row in rows:
+                row_id = row[:2]
+                values.append(values_of(row, of_text, (row_id in on_campaign, row_id in on_link)))
+            self._dialect.insert_events(connection, EVENT_COLUMNS, values)
+            ones = (
+                (row, value[DETAIL], value[DIMENSIONS], 1, int(value[-2]), int(value[-1]))
+                for row, value in zip(rows, values, strict=True)
+            )
             self._add_to_rollups(connection, ones)
         return ids
 
@@ -115,9 +150,8 @@ class SqlStore:
         distinct = {(row.at_ms, row.nonce): row for row in rows}
         stored: set[tuple[int, int]] = set()
         with self._engine.connect() as connection:
-            for chunk in _chunks(list(distinct)):
-                key = tuple_(events.c.at_ms, events.c.nonce)
-                found = connection.execute(select(events.c.at_ms, events.c.nonce).where(key.in_(chunk)))
+            for chunk in chunks(list(distinct)):
+                found = connection.execute(select(events.c.at_ms, events.c.nonce).where(ID.in_(chunk)))
                 stored.update((at_ms, nonce) for at_ms, nonce in found)
         return [row for key, row in distinct.items() if key not in stored]
 
@@ -135,97 +169,126 @@ class SqlStore:
         if connection.execute(move.returning(ledger.c.segment)).first() is None:
             raise StaleBatch(f"{batch.segment} from {batch.start}")
 
-    def _intern(self, connection: Connection, rows: Iterable[StoredEvent]) -> dict[str, int]:
-        wanted: set[str | None] = set()
-        for row in rows:
-            wanted.update(_texts(row))
-        ids = {text: self._text_ids[text] for text in wanted if text is not None and text in self._text_ids}
-        missing = sorted(text for text in wanted if text is not None and text not in ids)
-        for chunk in _chunks(missing):
-            new = insert_into(self._engine.dialect.name, texts).on_conflict_do_nothing()
-            connection.execute(new, [{"text": text} for text in chunk])
-            found = connection.execute(select(texts.c.text, texts.c.id).where(texts.c.text.in_(chunk)))
-            ids.update((text, text_id) for text, text_id in found)
-        return ids
-
-    def _first_clicks(self, connection: Connection, rows: Iterable[StoredEvent]) -> set[StoredEvent]:
-        """The clicks that are their visitor's first on the campaign that day."""
-        earliest: dict[tuple[int, int, int], StoredEvent] = {}
-        for row in rows:
-            if _may_be_first(row) and row.campaign_id is not None and row.visitor is not None:
-                earliest.setdefault((row.at_ms // DAY_MS, row.campaign_id, row.visitor), row)
-        if not earliest:
-            return set()
-        new = (
-            insert_into(self._engine.dialect.name, visitor_days)
-            .on_conflict_do_nothing()
-            .returning(visitor_days.c.day, visitor_days.c.campaign_id, visitor_days.c.visitor)
-        )
-        values = [dict(zip(("day", "campaign_id", "visitor"), key, strict=True)) for key in sorted(earliest)]
-        return {earliest[day, campaign, visitor] for day, campaign, visitor in connection.execute(new, values)}
-
-    def _add_to_rollups(
-        self, connection: Connection, changes: Iterable[tuple[StoredEvent, tuple[int | None, ...], int, int]]
-    ) -> None:
+    def _add_to_rollups(self, connection: Connection, changes: Iterable[Change]) -> None:
         """Adds to the rollups, in the order of their keys: so two loaders at once wait for each other at most once."""
         for table, sums in sums_of(changes).items():
             if sums:
-                size = len(table.columns) - len(table.primary_key.columns)
-                self._dialect.add(connection, table, [(*key, *sums[key][:size]) for key in sorted(sums)])
+                self._dialect.add(connection, table, [(*key, *sums[key]) for key in sorted(sums)])
 
-    def revise(self, at_ms: int, nonce: int, verdict: int) -> bool:
-        here = and_(events.c.at_ms == at_ms, events.c.nonce == nonce)
+    def revise(self, revisions: Sequence[Revision]) -> int:
+        if not revisions:
+            return 0
         with self._engine.begin() as connection:
-            # An update that changes nothing holds the row in any database: of two revisions at once the second sees
-            # what the first has made of it.
-            held = update(events).where(here, events.c.verdict != verdict).values(verdict=events.c.verdict)
-            if not connection.execute(held).rowcount:
-                return False
-            *stored, was_first = connection.execute(_stored().add_columns(events.c.first_of_day).where(here)).one()
-            values = tuple(connection.execute(select(*VALUE_COLUMNS.values()).where(here)).one())
-            was = StoredEvent(*stored)
-            now = was._replace(verdict=verdict)
-            if was_first:
-                self._pass_on_first(connection, was)
-            connection.execute(update(events).where(here).values(verdict=verdict))
-            first = now in self._first_clicks(connection, (now,))
-            connection.execute(update(events).where(here).values(first_of_day=first))
-            both = ((was, values, -1, -int(was_first)), (now, values, 1, int(first)))
-            self._add_to_rollups(connection, both)
-        return True
+            self._dialect.begin_changes(connection)
+            changed = self._changed(connection, revisions)
+            if changed:
+                self._revise(connection, changed)
+        return len(changed)
 
-    def _pass_on_first(self, connection: Connection, was: StoredEvent) -> None:
-        """A click that was its visitor's first of the day counts no longer: the next that does is the first now."""
-        day = was.at_ms // DAY_MS
-        same = and_(events.c.campaign_id == was.campaign_id, events.c.visitor == was.visitor)
-        other = or_(events.c.at_ms != was.at_ms, events.c.nonce != was.nonce)
-        query = select(events.c.at_ms, events.c.nonce).where(same, other, audit.first_candidates(day))
-        found = connection.execute(query.order_by(events.c.at_ms, events.c.nonce).limit(1)).first()
-        if found is None:
-            seen = visitor_days.c
-            here = and_(seen.day == day, seen.campaign_id == was.campaign_id, seen.visitor == was.visitor)
-            connection.execute(delete(visitor_days).where(here))
-            return
-        here = and_(events.c.at_ms == found.at_ms, events.c.nonce == found.nonce)
-        connection.execute(update(events).where(here).values(first_of_day=True))
-        values = tuple(connection.execute(select(*VALUE_COLUMNS.values()).where(here)).one())
-        heir = StoredEvent(*connection.execute(_stored().where(here)).one())
-        self._add_to_rollups(connection, ((heir, values, 0, 1),))
+    def _changed(self, connection: Connection, revisions: Sequence[Revision]) -> list[tuple[Change, StoredEvent]]:
+        """What is stored of the events that are to be otherwise, to be taken back, and how each is to be.
+
+        The rows are held: of two revisions at once the second sees what the first has made of it.
+        """
+        wanted = {(revision.at_ms, revision.nonce): revision for revision in revisions}
+        columns = (events.c.detail_id, *VALUE_COLUMNS.values(), *(events.c[flag] for flag in FLAGS))
+        found = []
+        for chunk in chunks(sorted(wanted)):
+            query = stored().add_columns(*columns).where(ID.in_(chunk)).with_for_update(of=events)
+            for row in connection.execute(query):
+                was = StoredEvent(*row[: -len(columns)])
+                detail, *values, first, on_link = row[-len(columns) :]
+                verdict, reason, rule = wanted[was.at_ms, was.nonce][2:]
+                now = was._replace(verdict=verdict, detail=reason, rule=rule)
+                if now != was:
+                    found.append(((was, detail, tuple(values), -1, -int(first), -int(on_link)), now))
+        return found
+
+    def _revise(self, connection: Connection, changed: Sequence[tuple[Change, StoredEvent]]) -> None:
+        ids: dict[str | None, int | None] = {None: None}
+        ids.update(intern(connection, {text for _, now in changed for text in (now.detail, now.rule)}, {}))
+        stays = [
+            tuple(bool(had and scope.key_of(now)) for scope, had in zip(firsts.SCOPES, change[-2:], strict=True))
+            for change, now in changed
+        ]
+        values = [
+            {"of_ms": now.at_ms, "of_nonce": now.nonce, "verdict": now.verdict}
+            | {"detail_id": ids[now.detail], "rule_id": ids[now.rule]}
+            | dict(zip(FLAGS, flags, strict=True))
+            for (_, now), flags in zip(changed, stays, strict=True)
+        ]
+        here = and_(events.c.at_ms == bindparam("of_ms"), events.c.nonce == bindparam("of_nonce"))
+        names = ("verdict", "detail_id", "rule_id", *FLAGS)
+        connection.execute(update(events).where(here).values({name: bindparam(name) for name in names}), values)
+        gained = self._move_firsts(connection, changed)
+        moves = [change for change, _ in changed]
+        for (change, now), flags in zip(changed, stays, strict=True):
+            more = gained.pop((now.at_ms, now.nonce), (0, 0))
+            first, on_link = (int(flag) + n for flag, n in zip(flags, more, strict=True))
+            moves.append((now, ids[now.detail], change[2], 1, first, on_link))
+        self._add_to_rollups(connection, moves + self._heirs(connection, gained))
+
+    def _move_firsts(
+        self, connection: Connection, changed: Sequence[tuple[Change, StoredEvent]]
+    ) -> dict[tuple[int, int], tuple[int, ...]]:
+        """Finds and flags the clicks that are a visitor's first now and were not before: on which of SCOPES."""
+        forgotten = connection.scalar(select(marks.c.value).where(marks.c.name == VISITORS_BEFORE)) or 0
+        gained: dict[tuple[int, int], tuple[int, ...]] = {}
+        for place, scope in enumerate(firsts.SCOPES):
+            lost, new = {}, []
+            for (was, _, _, _, *had), now in changed:
+                before, after = scope.key_of(was), scope.key_of(now)
+                if before is not None and after is None and had[place]:
+                    lost[before] = was.at_ms
+                elif before is None and after is not None:
+                    new.append(now)
+            found = firsts.pass_on(connection, scope, lost, forgotten)
+            self._flag(connection, scope.flag, found)
+            known = [now for now in new if now.at_ms // DAY_MS >= forgotten]
+            others = [now for now in new if now.at_ms // DAY_MS < forgotten]
+            later = [*firsts.take(connection, scope, known), *firsts.first_where_forgotten(connection, scope, others)]
+            self._flag(connection, scope.flag, later)
+            for row_id in (*found, *later):
+                flags = gained.get(row_id, (0, 0))
+                gained[row_id] = (*flags[:place], 1, *flags[place + 1 :])
+        return gained
+
+    def _flag(self, connection: Connection, flag: str, ids: Sequence[tuple[int, int]]) -> None:
+        for chunk in chunks(ids):
+            connection.execute(update(events).where(ID.in_(chunk)).values({flag: True}))
+
+    def _heirs(self, connection: Connection, gained: dict[tuple[int, int], tuple[int, ...]]) -> list[Change]:
+        """What those add whose verdict stays and who are their visitor's first now."""
+        heirs: list[Change] = []
+        for chunk in chunks(sorted(gained)):
+            columns = (events.c.detail_id, *VALUE_COLUMNS.values())
+            for row in connection.execute(stored().add_columns(*columns).where(ID.in_(chunk))):
+                heir = StoredEvent(*row[: -len(columns)])
+                detail, *values = row[-len(columns) :]
+                first, on_link = gained[heir.at_ms, heir.nonce]
+                heirs.append((heir, detail, tuple(values), 0, first, on_link))
+        return heirs
 
     def prune(self, before: datetime) -> int:
         before_ms = days.to_ms(before)
         # Marked first: from then on nobody holds rollups against days of which a part may be gone.
         with self._engine.begin() as connection:
-            new = insert_into(self._engine.dialect.name, marks)
-            later = case((marks.c.value > new.excluded.value, marks.c.value), else_=new.excluded.value)
-            mark = new.values(name=PRUNED_BEFORE, value=before_ms)
-            connection.execute(mark.on_conflict_do_update(index_elements=[marks.c.name], set_={"value": later}))
+            self._mark(connection, PRUNED_BEFORE, before_ms)
         return self._dialect.prune(self._engine, before_ms)
 
     def forget_visitors(self, before_day: int) -> None:
         """Drops the visitors of days (counted from 1970, UTC) whose salt is gone."""
         with self._engine.begin() as connection:
-            connection.execute(delete(visitor_days).where(visitor_days.c.day < before_day))
+            self._mark(connection, VISITORS_BEFORE, before_day)
+            for scope in firsts.SCOPES:
+                connection.execute(delete(scope.seen).where(scope.seen.c.day < before_day))
+
+    def _mark(self, connection: Connection, name: str, value: int) -> None:
+        """Remembers the highest value there has been."""
+        new = insert_into(self._engine.dialect.name, marks)
+        later = case((marks.c.value > new.excluded.value, marks.c.value), else_=new.excluded.value)
+        mark = new.values(name=name, value=value)
+        connection.execute(mark.on_conflict_do_update(index_elements=[marks.c.name], set_={"value": later}))
 
     # What holds the rollups against the raw events.
 
@@ -261,30 +324,36 @@ class SqlStore:
     def breakdown(self, campaign_id: int, start: int, end: int, dimension: Dimension) -> list[Part]:
         of = {"campaign_id": campaign_id, "dimension": int(dimension)}
         found = self._sums(rollup_parts, rollup_part_days, ("value_id", "kind"), of, start, end)
-        names: dict[int, str] = {}
         with self._engine.connect() as connection:
-            for chunk in _chunks(sorted({row[0] for row in found})):
-                query = select(texts.c.id, texts.c.text).where(texts.c.id.in_(chunk))
-                names.update((text_id, text) for text_id, text in connection.execute(query))
-        shown = (Kind.IMPRESSION, Kind.CLICK)
-        return [Part(names[value], kind, n, unique_n) for value, kind, n, unique_n in found if kind in shown]
+            names = texts_by_id(connection, (row[0] for row in found))
+        return [Part(names[value], kind, n, unique_n) for value, kind, n, unique_n in found if kind in SHOWN]
+
+    def reasons(self, campaign_id: int, start: int, end: int) -> list[Reason]:
+        keys = ("kind", "verdict", "detail_id")
+        found = self._sums(rollup_reasons, rollup_reason_days, keys, {"campaign_id": campaign_id}, start, end)
+        with self._engine.connect() as connection:
+            names = texts_by_id(connection, (row[2] for row in found))
+        return [
+            Reason(kind, verdict, names.get(detail), n) for kind, verdict, detail, n in found if n and kind in SHOWN
+        ]
 
     def _sums(
         self, fine: Table, coarse: Table, keys: tuple[str, ...], of: dict[str, int], start: int, end: int
     ) -> list[tuple[int, ...]]:
         """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser rollup."""
         first_day, last_day = -(-start // DAY), end // DAY
+        names = (*keys, *added_columns(fine))
         if first_day < last_day:
             parts = [
-                _part(fine, fine.c.bucket, keys, of, start, first_day * DAY),
-                _part(coarse, coarse.c.day, keys, of, first_day, last_day),
-                _part(fine, fine.c.bucket, keys, of, last_day * DAY, end),
+                _part(fine, fine.c.bucket, names, of, start, first_day * DAY),
+                _part(coarse, coarse.c.day, names, of, first_day, last_day),
+                _part(fine, fine.c.bucket, names, of, last_day * DAY, end),
             ]
         else:
-            parts = [_part(fine, fine.c.bucket, keys, of, start, end)]
+            parts = [_part(fine, fine.c.bucket, names, of, start, end)]
         both = union_all(*parts).subquery()
         by = [both.c[name] for name in keys]
-        query = select(*by, func.sum(both.c.n), func.sum(both.c.unique_n)).group_by(*by)
+        query = select(*by, *(func.sum(both.c[name]) for name in added_columns(fine))).group_by(*by)
         with self._engine.connect() as connection:
             return [tuple(int(value) for value in row) for row in connection.execute(query)]
 
@@ -299,7 +368,7 @@ class SqlStore:
                         steps.campaign_id == campaign_id,
                         steps.bucket >= span.start,
                         steps.bucket < span.end,
-                        steps.kind.in_((Kind.IMPRESSION, Kind.CLICK)),
+                        steps.kind.in_(SHOWN),
                     )
                     .group_by(index, steps.kind)
                 )
@@ -313,7 +382,7 @@ class SqlStore:
             return first
 
     def recent(self, workspace_id: int, *, before: tuple[int, int] | None, limit: int) -> list[StoredEvent]:
-        query = _stored().where(events.c.workspace_id == workspace_id)
+        query = stored().where(events.c.workspace_id == workspace_id)
         if before is not None:
             at_ms, nonce = before
             query = query.where(or_(events.c.at_ms < at_ms, and_(events.c.at_ms == at_ms, events.c.nonce < nonce)))
@@ -321,64 +390,31 @@ class SqlStore:
         with self._engine.connect() as connection:
             return [StoredEvent(*row) for row in connection.execute(query)]
 
-    def orphans(self, workspace_id: int, limit: int) -> list[tuple[str, int]]:
-        n = func.count().label("n")
+    def orphans(self, workspace_id: int, first_day: int, last_day: int, limit: int) -> list[Orphan]:
+        table = rollup_orphan_days.c
+        n = func.sum(table.n).label("n")
         query = (
-            select(texts.c.text, n)
-            .join(events, events.c.detail_id == texts.c.id)
-            .where(events.c.workspace_id == workspace_id, events.c.verdict == Verdict.UNKNOWN_CODE)
-            .group_by(texts.c.text)
-            .order_by(n.desc(), texts.c.text)
+            select(table.detail_id, n, func.max(table.day))
+            .where(table.workspace_id == workspace_id, table.day >= first_day, table.day <= last_day, table.n > 0)
+            .group_by(table.detail_id)
+            .order_by(n.desc(), table.detail_id)
             .limit(limit)
         )
         with self._engine.connect() as connection:
-            return [(text, count) for text, count in connection.execute(query)]
+            found = connection.execute(query).all()
+            names = texts_by_id(connection, (row[0] for row in found))
+        return [Orphan(names[detail], int(count), last) for detail, count, last in found]
 
     def find_click(self, at_ms: int, nonce: int) -> StoredEvent | None:
-        query = _stored().where(events.c.at_ms == at_ms, events.c.nonce == nonce, events.c.kind == Kind.CLICK)
+        query = stored().where(events.c.at_ms == at_ms, events.c.nonce == nonce, events.c.kind == Kind.CLICK)
         with self._engine.connect() as connection:
             row = connection.execute(query).first()
         return StoredEvent(*row) if row else None
 
 
 def _part(
-    table: Table, by: Column[int], keys: tuple[str, ...], of: dict[str, int], start: int, end: int
+    table: Table, by: Column[int], names: tuple[str, ...], of: dict[str, int], start: int, end: int
 ) -> Select[Any]:
     """The rows of a rollup table from `start` to before `end` of the column that cuts it."""
-    columns = [table.c[name] for name in (*keys, "n", "unique_n")]
+    columns = [table.c[name] for name in names]
     return select(*columns).where(*(table.c[name] == value for name, value in of.items()), by >= start, by < end)
-
-
-def _may_be_first(row: StoredEvent) -> bool:
-    return row.kind == Kind.CLICK and row.verdict == Verdict.COUNTED
-
-
-_NUMBERS = 8  # fields of a StoredEvent before its texts
-_TEXTS = slice(_NUMBERS, None)
-_TEXT_FIELDS = StoredEvent._fields[_NUMBERS:]
-_EVENT_COLUMNS = (*StoredEvent._fields[:_NUMBERS], *(f"{name}_id" for name in _TEXT_FIELDS), "first_of_day")
-# Where in the values of those columns the dimensions are.
-_DIMENSIONS = slice(_EVENT_COLUMNS.index(f"{Dimension(1).word}_id"), -1)
-
-
-def _texts(row: StoredEvent) -> tuple[str | None, ...]:
-    return cast(tuple[str | None, ...], row[_TEXTS])
-
-
-def _values(row: StoredEvent, ids: Mapping[str | None, int | None], first: bool) -> tuple[Any, ...]:
-    """The values of _EVENT_COLUMNS: texts by their ids."""
-    return (*row[:_NUMBERS], *map(ids.__getitem__, _texts(row)), first)
-
-
-def _stored() -> Any:
-    """Everything of a StoredEvent, its texts looked up."""
-    query = select(*(events.c[name] for name in StoredEvent._fields[:_NUMBERS])).select_from(events)
-    for name in _TEXT_FIELDS:
-        own = texts.alias()
-        query = query.add_columns(own.c.text).outerjoin(own, own.c.id == events.c[f"{name}_id"])
-    return query
-
-
-def _chunks(items: list[T]) -> Iterable[list[T]]:
-    for start in range(0, len(items), IN_MAX):
-        yield items[start : start + IN_MAX]
