@@ -1,0 +1,138 @@
+"""What reports and pages read of the event store in SQL: rollups first of all, and single events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Column, Engine, Select, Table, and_, func, literal, or_, select, union_all
+
+from tracker.days import Span
+from tracker.events import Kind
+from tracker.stores.contract import Cell, Dimension, Orphan, Part, Reason, Step, StoredEvent
+from tracker.stores.rollups import (
+    DAY,
+    added_columns,
+    events,
+    rollup_days,
+    rollup_orphan_days,
+    rollup_part_days,
+    rollup_parts,
+    rollup_reason_days,
+    rollup_reasons,
+    rollup_steps,
+    rollups,
+)
+from tracker.stores.rows import stored, texts_by_id
+
+SHOWN = (Kind.IMPRESSION, Kind.CLICK)
+
+
+class SqlReader:
+    """The reading half of an EventStore; each call has a connection of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def totals(self, campaign_id: int, start: int, end: int) -> list[Cell]:
+        keys = ("link_id", "kind", "verdict")
+        found = self._sums(rollups, rollup_days, keys, {"campaign_id": campaign_id}, start, end)
+        return [Cell(*row) for row in found]
+
+    def breakdown(self, campaign_id: int, start: int, end: int, dimension: Dimension) -> list[Part]:
+        of = {"campaign_id": campaign_id, "dimension": int(dimension)}
+        found = self._sums(rollup_parts, rollup_part_days, ("value_id", "kind"), of, start, end)
+        with self._engine.connect() as connection:
+            names = texts_by_id(connection, (row[0] for row in found))
+        return [Part(names[value], kind, n, unique_n) for value, kind, n, unique_n in found if kind in SHOWN]
+
+    def reasons(self, campaign_id: int, start: int, end: int) -> list[Reason]:
+        keys = ("kind", "verdict", "detail_id")
+        found = self._sums(rollup_reasons, rollup_reason_days, keys, {"campaign_id": campaign_id}, start, end)
+        with self._engine.connect() as connection:
+            names = texts_by_id(connection, (row[2] for row in found))
+        return [
+            Reason(kind, verdict, names.get(detail), n) for kind, verdict, detail, n in found if n and kind in SHOWN
+        ]
+
+    def _sums(
+        self, fine: Table, coarse: Table, keys: tuple[str, ...], of: dict[str, int], start: int, end: int
+    ) -> list[tuple[int, ...]]:
+        """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser rollup."""
+        first_day, last_day = -(-start // DAY), end // DAY
+        names = (*keys, *added_columns(fine))
+        if first_day < last_day:
+            parts = [
+                _part(fine, fine.c.bucket, names, of, start, first_day * DAY),
+                _part(coarse, coarse.c.day, names, of, first_day, last_day),
+                _part(fine, fine.c.bucket, names, of, last_day * DAY, end),
+            ]
+        else:
+            parts = [_part(fine, fine.c.bucket, names, of, start, end)]
+        both = union_all(*parts).subquery()
+        by = [both.c[name] for name in keys]
+        query = select(*by, *(func.sum(both.c[name]) for name in added_columns(fine))).group_by(*by)
+        with self._engine.connect() as connection:
+            return [tuple(int(value) for value in row) for row in connection.execute(query)]
+
+    def series(self, campaign_id: int, spans: Sequence[Span], step: int) -> list[Step]:
+        steps, found = rollup_steps.c, []
+        with self._engine.connect() as connection:
+            for span in spans:
+                index = ((steps.bucket + span.offset) // literal(step, literal_execute=True)).label("step")
+                query = (
+                    select(index, steps.kind, func.sum(steps.n))
+                    .where(
+                        steps.campaign_id == campaign_id,
+                        steps.bucket >= span.start,
+                        steps.bucket < span.end,
+                        steps.kind.in_(SHOWN),
+                    )
+                    .group_by(index, steps.kind)
+                )
+                found += [Step(span.offset, i, kind, int(n)) for i, kind, n in connection.execute(query)]
+        return found
+
+    def first_bucket(self, campaign_id: int) -> int | None:
+        with self._engine.connect() as connection:
+            query = select(func.min(rollups.c.bucket)).where(rollups.c.campaign_id == campaign_id)
+            first: int | None = connection.scalar(query)
+            return first
+
+    def recent(self, workspace_id: int, *, before: tuple[int, int] | None, limit: int) -> list[StoredEvent]:
+        query = stored().where(events.c.workspace_id == workspace_id)
+        if before is not None:
+            at_ms, nonce = before
+            query = query.where(or_(events.c.at_ms < at_ms, and_(events.c.at_ms == at_ms, events.c.nonce < nonce)))
+        query = query.order_by(events.c.at_ms.desc(), events.c.nonce.desc()).limit(limit)
+        with self._engine.connect() as connection:
+            return [StoredEvent(*row) for row in connection.execute(query)]
+
+    def orphans(self, workspace_id: int, first_day: int, last_day: int, limit: int) -> list[Orphan]:
+        table = rollup_orphan_days.c
+        n = func.sum(table.n).label("n")
+        query = (
+            select(table.detail_id, n, func.max(table.day))
+            .where(table.workspace_id == workspace_id, table.day >= first_day, table.day <= last_day, table.n > 0)
+            .group_by(table.detail_id)
+            .order_by(n.desc(), table.detail_id)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(query).all()
+            names = texts_by_id(connection, (row[0] for row in found))
+        return [Orphan(names[detail], int(count), last) for detail, count, last in found]
+
+    def find_click(self, at_ms: int, nonce: int) -> StoredEvent | None:
+        query = stored().where(events.c.at_ms == at_ms, events.c.nonce == nonce, events.c.kind == Kind.CLICK)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return StoredEvent(*row) if row else None
+
+
+def _part(
+    table: Table, by: Column[int], names: tuple[str, ...], of: dict[str, int], start: int, end: int
+) -> Select[Any]:
+    """The rows of a rollup table from `start` to before `end` of the column that cuts it."""
+    columns = [table.c[name] for name in names]
+    return select(*columns).where(*(table.c[name] == value for name, value in of.items()), by >= start, by < end)
