@@ -312,7 +312,7 @@ def test_an_export_goes_on_beyond_one_page(
 ) -> None:
     link = make_link()
     own = (workspace.id, link.campaign_id, link.id)
-    rows = [StoredEvent(10**12 + n // 2, n, 2, 0, *own, 7, *[None] * 7) for n in range(1203)]
+    rows = [StoredEvent(10**12 + n // 2, n, 2, 0, *own, 7, *[None] * 10) for n in range(1203)]
     store.append(Batch("s", 0, 1, rows))
     exported = list(csv.DictReader(io.StringIO(api("GET", "/events/export.csv").text)))
     assert [row["id"] for row in exported] == [f"{row.at_ms}-{row.nonce}" for row in reversed(rows)]

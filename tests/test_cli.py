@@ -173,7 +173,7 @@ def test_rollups_are_held_against_raw_events_and_repaired(
     run: Run, engine: Engine, store: EventStore, workspace: Workspace
 ) -> None:
     own, day_ms = (workspace.id, 1, 1), 86_400_000
-    rows = [StoredEvent(20_000 * day_ms + n * day_ms // 3, n, 2, 0, *own, n, *[None] * 7) for n in range(9)]
+    rows = [StoredEvent(20_000 * day_ms + n * day_ms // 3, n, 2, 0, *own, n, *[None] * 10) for n in range(9)]
     store.append(Batch("s", 0, 1, rows))
     sound = run("rollups", "verify")
     assert (sound.returncode, sound.stdout) == (0, "3 days held against their raw events: no differences.\n")

@@ -603,7 +603,7 @@ def test_every_kind_and_verdict_of_event_has_its_words(
     owner: FlaskClient, store: EventStore, workspace: Workspace, number: Kind
 ) -> None:
     rows = [
-        StoredEvent(1_763_700_000_000, verdict, number, verdict, workspace.id, None, None, None, *[None] * 7)
+        StoredEvent(1_763_700_000_000, verdict, number, verdict, workspace.id, None, None, None, *[None] * 10)
         for verdict in Verdict
     ]
     store.append(Batch("words", 0, 1, rows))

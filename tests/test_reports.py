@@ -42,11 +42,14 @@ def happen(store: EventStore) -> Callable[..., None]:
                 visitor=nonce,
                 agent=None,
                 detail=None,
+                rule=None,
                 referrer=None,
                 language=None,
                 device=None,
                 os=None,
                 browser=None,
+                country=None,
+                channel=None,
             )
             for _ in range(n)
         ]

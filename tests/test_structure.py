@@ -30,7 +30,7 @@ ROWS = (
     ("destinations", "changes"),
     ("stores",),
     ("migrations",),
-    ("models",),
+    ("models", "sums"),
     ("config", "extensions", "metering"),
     ("errors", "events", "losses"),
     ("utm", "codes", "clickid", "money", "days", "agents"),

@@ -7,8 +7,10 @@ from typing import Literal
 from alembic import context
 from sqlalchemy import Connection
 
-from tracker import models
+from tracker import models, sums
 from tracker.extensions import Base, hold, open_engine
+
+_TABLES = (models, sums)  # both must be known before anything is compared
 
 
 def _render(kind: str, item: object, _context: object) -> str | Literal[False]:

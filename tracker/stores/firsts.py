@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Set
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, literal, select, tuple_, update
 
 from tracker.events import Kind, Verdict
 from tracker.extensions import insert_into
-from tracker.models import VisitorDay, VisitorLinkDay
 from tracker.stores.contract import Drift, StoredEvent
 from tracker.stores.rollups import DAY_MS, events, of_day
 from tracker.stores.rows import FLAGS, chunks
+from tracker.sums import VisitorDay, VisitorLinkDay
 
 # A UTC day counted from 1970, the campaign's or the link's id, the visitor.
 Key = tuple[int, int, int]
@@ -42,8 +42,10 @@ SCOPES = (
 
 def _candidates(day: int) -> ColumnElement[bool]:
     """The clicks of a day that may be a visitor's first."""
+    # Written out and not bound: only then is it plain that the index of visitors' clicks holds them all.
+    is_click = events.c.kind == literal(int(Kind.CLICK), literal_execute=True)
     held = and_(events.c.campaign_id.is_not(None), events.c.link_id.is_not(None), events.c.visitor.is_not(None))
-    return and_(of_day(day), events.c.kind == Kind.CLICK, events.c.verdict == Verdict.COUNTED, held)
+    return and_(of_day(day), is_click, events.c.verdict == Verdict.COUNTED, held)
 
 
 def take(connection: Connection, scope: Scope, rows: Iterable[StoredEvent]) -> set[Id]:
@@ -66,24 +68,23 @@ def take(connection: Connection, scope: Scope, rows: Iterable[StoredEvent]) -> s
     return {(row.at_ms, row.nonce) for row in found}
 
 
-def pass_on(connection: Connection, scope: Scope, lost: Mapping[Key, int], forgotten_before: int) -> list[Id]:
+def pass_on(connection: Connection, scope: Scope, lost: Set[Key], forgotten_before: int) -> list[Id]:
     """For visitors whose first click counts no longer: the ids of the clicks that are the first now.
 
-    `lost` holds for each the instant of that click. Who clicked no other time has not been seen.
+    Who clicked no other time has not been seen. A click before the lost one may be the heir: it was stored later.
     """
     heirs: dict[Key, Id] = {}
     for day in sorted({key[0] for key in lost}):
-        since = min(at_ms for key, at_ms in lost.items() if key[0] == day)
         visitors = sorted({key[2] for key in lost if key[0] == day})
         for chunk in chunks(visitors):
             named = events.c[scope.column]
             query = select(events.c.at_ms, events.c.nonce, named, events.c.visitor)
-            query = query.where(_candidates(day), events.c.at_ms >= since, events.c.visitor.in_(chunk))
+            query = query.where(_candidates(day), events.c.visitor.in_(chunk))
             for at_ms, nonce, on, visitor in connection.execute(query.order_by(events.c.at_ms, events.c.nonce)):
                 if (day, on, visitor) in lost:
                     heirs.setdefault((day, on, visitor), (at_ms, nonce))
     here = tuple_(scope.seen.c.day, scope.seen.c[scope.column], scope.seen.c.visitor)
-    for keys in chunks(sorted(key for key in lost.keys() - heirs.keys() if key[0] >= forgotten_before)):
+    for keys in chunks(sorted(key for key in lost - heirs.keys() if key[0] >= forgotten_before)):
         connection.execute(delete(scope.seen).where(here.in_(keys)))
     return list(heirs.values())
 

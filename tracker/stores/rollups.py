@@ -10,8 +10,9 @@ from sqlalchemy import ColumnElement, Select, Table, and_, case, func, literal, 
 
 from tracker.days import BUCKET_MS
 from tracker.events import Verdict
-from tracker.models import (
-    EventRow,
+from tracker.models import EventRow
+from tracker.stores.contract import Dimension, StoredEvent
+from tracker.sums import (
     Rollup,
     RollupDay,
     RollupOrphanDay,
@@ -21,7 +22,6 @@ from tracker.models import (
     RollupReasonDay,
     RollupStep,
 )
-from tracker.stores.contract import Dimension, StoredEvent
 
 DAY_MS = 86_400_000
 DAY = DAY_MS // BUCKET_MS  # in buckets

@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 from tracker import days
 from tracker.events import Kind
 from tracker.extensions import insert_into
-from tracker.models import LoadedBatch, StoreMark
+from tracker.models import LoadedBatch
 from tracker.stores import audit, firsts
 from tracker.stores.contract import (
     Batch,
@@ -54,6 +54,7 @@ from tracker.stores.rows import (
     texts_of,
     values_of,
 )
+from tracker.sums import StoreMark
 
 TEXTS_REMEMBERED_MAX = 50_000
 PRUNED_BEFORE = "pruned_before_ms"
@@ -214,11 +215,11 @@ class SqlStore(SqlReader):
         forgotten = connection.scalar(select(marks.c.value).where(marks.c.name == VISITORS_BEFORE)) or 0
         gained: dict[tuple[int, int], tuple[int, ...]] = {}
         for place, scope in enumerate(firsts.SCOPES):
-            lost, new = {}, []
+            lost, new = set(), []
             for (was, _, _, _, *had), now in changed:
                 before, after = scope.key_of(was), scope.key_of(now)
                 if before is not None and after is None and had[place]:
-                    lost[before] = was.at_ms
+                    lost.add(before)
                 elif before is None and after is not None:
                     new.append(now)
             found = firsts.pass_on(connection, scope, lost, forgotten)

@@ -28,6 +28,8 @@ def upgrade() -> None:
     for name in TEXTS:
         op.add_column("events", sa.Column(name, sa.Integer(), nullable=True))
     op.add_column("events", sa.Column("first_on_link", sa.Boolean(), nullable=False, server_default=sa.false()))
+    only = sa.text("kind = 2")
+    op.create_index("ix_events_clicks", "events", ["visitor", "at_ms"], sqlite_where=only, postgresql_where=only)
     _make_tables()
     _count_first_clicks()
     for table, step in (("rollup_reasons", "bucket"), ("rollup_reason_days", "day")):
@@ -95,6 +97,7 @@ def downgrade() -> None:
         op.drop_table(table)
     for table in ("rollups", "rollup_days"):
         op.drop_column(table, "unique_on_link_n")
+    op.drop_index("ix_events_clicks", "events")
     for name in (*TEXTS, "first_on_link"):
         op.drop_column("events", name)
     for name in (*LISTS, *LIMITS):

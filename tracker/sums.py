@@ -1,0 +1,148 @@
+"""The tables that the event store keeps beside its events: sums, and who has been seen. Events can make them anew.
+
+Keys are whole numbers: a bucket is a quarter of an hour and a day one of UTC, both counted from 1970.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tracker.extensions import Base
+
+
+class Rollup(Base):
+    """Events of one link, kind and verdict in one quarter of an hour. Reports read these and never the events."""
+
+    __tablename__ = "rollups"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    verdict: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+    unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
+    unique_on_link_n: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class RollupDay(Base):
+    """The same over whole UTC days. A period is read as its whole days here and its two ends, in quarters, above."""
+
+    __tablename__ = "rollup_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    verdict: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+    unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
+    unique_on_link_n: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class RollupStep(Base):
+    """Counted events of a whole campaign in one quarter of an hour: what a chart is drawn from."""
+
+    __tablename__ = "rollup_steps"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
+class RollupPart(Base):
+    """Counted events of a whole campaign with one value of one dimension, in one quarter of an hour."""
+
+    __tablename__ = "rollup_parts"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    dimension: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+    unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class RollupPartDay(Base):
+    """The same over whole UTC days."""
+
+    __tablename__ = "rollup_part_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    dimension: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+    unique_n: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class RollupReason(Base):
+    """Events of a whole campaign that were left out, or counted with a remark, by what that rests on; in quarters.
+
+    `detail_id` is 0 where the verdict says it all.
+    """
+
+    __tablename__ = "rollup_reasons"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    verdict: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    detail_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
+class RollupReasonDay(Base):
+    """The same over whole UTC days."""
+
+    __tablename__ = "rollup_reason_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    verdict: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    detail_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
+class RollupOrphanDay(Base):
+    """How often a code that no link has was asked for on a UTC day."""
+
+    __tablename__ = "rollup_orphan_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    workspace_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    detail_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
+class StoreMark(Base):
+    """A number that the event store remembers about itself."""
+
+    __tablename__ = "store_marks"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)
+
+
+class VisitorDay(Base):
+    """Visitors whose first counted click on a campaign today has been seen; kept as long as the day's salt."""
+
+    __tablename__ = "visitor_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
+class VisitorLinkDay(Base):
+    """The same for each link."""
+
+    __tablename__ = "visitor_link_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
