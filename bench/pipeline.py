@@ -24,7 +24,7 @@ from tracker.events import Event, Kind, Verdict, encode
 from tracker.extensions import open_engine
 from tracker.links import LinkDraft
 from tracker.models import Link
-from tracker.pipeline.loader import Loader
+from tracker.pipeline.loader import Loader, collect_rarely
 from tracker.stores import open_store
 
 LINKS = 20
@@ -37,6 +37,7 @@ RATED_MS = 30_000
 
 def run(few: int, many: int, edge_per_core: float) -> list[Row]:
     """Loads `few` events, looks at the page, loads up to `many`, looks again."""
+    collect_rarely()  # as the loader's own process does
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.from_env({"TRACKER_DATA_DIR": folder})
         schema.upgrade(settings)

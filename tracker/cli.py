@@ -96,10 +96,11 @@ def serve() -> None:
 @click.option("--follow", is_flag=True, help="Go on loading until interrupted.")
 def load(follow: bool) -> None:
     """Load the spool into the store, for a server that brings no loader of its own."""
-    from tracker.pipeline.loader import Loader
+    from tracker.pipeline.loader import Loader, collect_rarely
 
     with _workspace() as (settings, engine, _, _):
         loader = Loader(settings, engine, open_store(engine))
+        collect_rarely()
         stop = threading.Event()
         if follow:
             try:

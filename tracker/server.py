@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from tracker import accounts, app, metering, schema
 from tracker.config import Settings
 from tracker.extensions import open_engine
-from tracker.pipeline.loader import Loader
+from tracker.pipeline.loader import Loader, collect_rarely
 from tracker.stores import open_store
 
 CLOSE_WITHIN_S = 3
@@ -34,6 +34,7 @@ class LoaderApp(DirtyApp):
         engine = open_engine(settings.database_url)
         self._stop = threading.Event()
         self._loader = Loader(settings, engine, open_store(engine))
+        collect_rarely()
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
         self._thread.start()
         threading.Thread(target=self._watch, args=(os.getppid(),), name="watch", daemon=True).start()

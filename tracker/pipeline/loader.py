@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import threading
@@ -28,6 +29,7 @@ from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 BATCH_BYTES = 1024 * 1024
 IDLE_S = 0.2
 RETRY_S = 1.0
+GARBAGE_MIN = 200_000  # objects made and not freed before a collection looks for circles among them
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,15 @@ log = logging.getLogger(__name__)
 NOT_THE_RECORDS_FAULT = (OperationalError, InterfaceError, OSError)
 
 Record = tuple[int, Event]
+
+
+def collect_rarely() -> None:
+    """For a process that does little but load: looking through a batch's events for circles, of which they have none,
+    took a quarter of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_MIN)
 
 
 class Row(NamedTuple):
