@@ -279,6 +279,7 @@ def test_reports_that_race_make_one_conversion(
                 settings.secrets.click_keys,
                 settings.secrets.customer_key,
             )
+            own.commit()
             results.append(outcome.result)
 
     threads = [threading.Thread(target=report, args=(number,)) for number in range(8)]
@@ -309,6 +310,7 @@ def test_changes_that_race_leave_a_ledger_that_adds_up(
                     settings.secrets.click_keys,
                     settings.secrets.customer_key,
                 )
+                own.commit()
 
     threads = [threading.Thread(target=report, args=(number,)) for number in range(8)]
     for thread in threads:

@@ -70,6 +70,7 @@ def convert(session: Session, workspace: Workspace, settings: Settings) -> Calla
         sale = {"cid": cid, "order": str(number)} | params
         secrets = settings.secrets
         conversions.record(session, workspace, sale, sighting, secrets.click_keys, secrets.customer_key)
+        session.commit()
 
     return convert
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from tracker.models import Campaign, Conversion, LedgerEntry, Link, Report, Work
 
 COUNTING = ("approved", "pending")
 WINDOW = timedelta(days=30)
-SETTLE_WITHIN = timedelta(hours=1)
+SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
 SETTLE_MAX = 500
 _MACRO = re.compile(r"\{\{?[\w.]+\}?\}|\[\w+\]|%7B\w+%7D|<\w+>|\$\{?\w+\}?", re.IGNORECASE)
 
@@ -57,7 +57,10 @@ def record(
     click_keys: Mapping[int, bytes],
     customer_key: bytes,
 ) -> Outcome:
-    """Records a report and commits: the same event again changes nothing, the same sale again makes no second one."""
+    """Records a report: the same event again changes nothing, the same sale again makes no second one.
+
+    The caller commits; until then whoever reports the same sale waits.
+    """
     seen = session.scalar(select(Report).where(Report.at_ms == sighting.at_ms, Report.nonce == sighting.nonce))
     if seen is not None:
         slug = seen.conversion.campaign.slug if seen.conversion else None
@@ -77,7 +80,7 @@ def record(
         conversion, is_new = known, False
     changed = _apply(session, conversion, claim, sighting, is_new)
     result = "recorded" if is_new else "updated" if changed else "duplicate"
-    slug = session.scalar(select(Campaign.slug).where(Campaign.id == conversion.campaign_id))
+    slug = session.get_one(Campaign, conversion.campaign_id).slug
     return _keep(session, workspace, params, sighting, Outcome(result, conversion.id, slug), claim)
 
 
@@ -127,11 +130,11 @@ def _claim_row(
             created_at=days.now(),
         )
         .on_conflict_do_nothing()
-        .returning(Conversion.id)
+        .returning(Conversion)
     )
     made = session.scalar(new)
     if made is not None:
-        return session.get_one(Conversion, made), True
+        return made, True
     known = _known(session, workspace, claim)
     assert known is not None  # noqa: S101 (narrows the type: it is what the insertion ran into, and none is deleted)
     return known, False
@@ -211,7 +214,7 @@ def _keep(
     outcome: Outcome,
     claim: Claim | None = None,
 ) -> Outcome:
-    """Writes the report down, whatever became of it, and commits. The customer stands in it hashed or not at all."""
+    """Writes the report down, whatever became of it. The customer stands in it hashed or not at all."""
     kept = {name: value[:TEXT_MAX] for name, value in params.items() if name != "customer"}
     if claim and claim.customer:
         kept["customer"] = claim.customer
@@ -229,7 +232,7 @@ def _keep(
             conversion_id=outcome.conversion_id,
         )
     )
-    session.commit()
+    session.flush()
     return outcome
 
 
@@ -306,15 +309,23 @@ def unmatched_count(session: Session, workspace: Workspace) -> int:
     return session.scalar(query) or 0
 
 
-def unsettled(session: Session, now: datetime) -> list[Conversion]:
-    """Conversions whose click has not been looked at yet: it may still be in the spool, and is given an hour."""
-    fresh = Conversion.created_at >= now - SETTLE_WITHIN
-    query = select(Conversion).where(Conversion.click_settled.is_(False), fresh).limit(SETTLE_MAX)
-    return list(session.scalars(query))
+class Unsettled(NamedTuple):
+    """A conversion whose click has not been looked at yet."""
+
+    id: int
+    click_at_ms: int
+    click_nonce: int
 
 
-def settle(session: Session, found: Iterable[Conversion]) -> None:
+def unsettled(session: Session, now: datetime, after_id: int) -> list[Unsettled]:
+    """Conversions whose click has not been looked at yet, in the order of their ids: it may still be in the spool."""
+    columns = (Conversion.id, Conversion.click_at_ms, Conversion.click_nonce)
+    fresh = and_(Conversion.click_settled.is_(False), Conversion.created_at >= now - SETTLE_WITHIN)
+    query = select(*columns).where(fresh, Conversion.id > after_id).order_by(Conversion.id).limit(SETTLE_MAX)
+    return [Unsettled(*row) for row in session.execute(query)]
+
+
+def settle(session: Session, ids: Sequence[int]) -> None:
     """Marks conversions whose click has been found and, where need was, counted; commits."""
-    ids = [conversion.id for conversion in found]
     session.execute(update(Conversion).where(Conversion.id.in_(ids)).values(click_settled=True))
     session.commit()

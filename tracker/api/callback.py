@@ -82,7 +82,9 @@ def _record(event: Event, params: dict[str, str]) -> tuple[Response, Event]:
         outcome = conversions.record(
             db.session(), workspace, params, sighting, secrets.click_keys, secrets.customer_key
         )
-        return _answer(outcome), event._replace(link_id=_link_id(outcome))
+        link_id = _link_id(outcome)
+        db.session.commit()
+        return _answer(outcome), event._replace(link_id=link_id)
     except DBAPIError:
         # The event carries the report now: the loader records it when the database is back, under the same id.
         db.session.rollback()

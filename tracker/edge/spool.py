@@ -168,7 +168,7 @@ class Spool:
         if self._note is None:
             self._note = losses.Note(self._folder)
         # Sorted by name is sorted by age; the random part keeps names apart across processes and machines for ever.
-        path = self._folder / f"{time.time_ns() // 1_000_000:013d}-{secrets.token_hex(8)}{SUFFIX}"
+        path = self._folder / f"{time.time_ns() // 1000:016d}-{secrets.token_hex(8)}{SUFFIX}"
         draft = path.with_suffix(".new")
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         # Locked before it has its name: the loader never sees a segment without its writer.

@@ -34,6 +34,8 @@ class Places:
     def __init__(self, session: Session, batch: Iterable[Event]) -> None:
         self._by_id: dict[int, Place] = {}
         self._by_code: dict[str, Place] = {}
+        self._session = session
+        self._workspaces: dict[str, Workspace | None] = {}
         batch = list(batch)
         hits = [event for event in batch if event.kind not in (Kind.CONVERSION, Kind.CALLBACK) or event.link_id]
         ids = sorted({event.link_id for event in hits if event.link_id})
@@ -53,16 +55,21 @@ class Places:
     def of(self, event: Event) -> Place | None:
         return self._by_id.get(event.link_id) if event.link_id else self._by_code.get(event.code)
 
+    def workspace(self, key: str) -> Workspace | None:
+        """The workspace of a key, asked for once a batch."""
+        if key not in self._workspaces:
+            self._workspaces[key] = self._session.scalar(select(Workspace).where(Workspace.key == key))
+        return self._workspaces[key]
 
-def workspace_place(session: Session, event: Event) -> Place | None:
-    """Where a conversion belongs that has no click: the workspace of its key."""
-    workspace_id = session.scalar(select(Workspace.id).where(Workspace.key == event.code))
-    return Place(workspace_id) if workspace_id else None
+    def workspace_of(self, event: Event) -> Place | None:
+        """Where a conversion belongs that has no click: the workspace of its key."""
+        workspace = self.workspace(event.code)
+        return Place(workspace.id) if workspace else None
 
 
-def apply_conversion(session: Session, event: Event, secrets: Secrets) -> Place | None:
+def apply_conversion(session: Session, places: Places, event: Event, secrets: Secrets) -> Place | None:
     """Records a reported conversion, once however often it is tried; `None` for a key that nobody has."""
-    workspace = session.scalar(select(Workspace).where(Workspace.key == event.code))
+    workspace = places.workspace(event.code)
     if workspace is None:
         return None
     if event.verdict != Verdict.COUNTED:
@@ -77,17 +84,26 @@ def apply_conversion(session: Session, event: Event, secrets: Secrets) -> Place 
     return Place(workspace.id, conversion.campaign_id, conversion.link_id)
 
 
-def settle_clicks(engine: Engine, store: EventStore) -> None:
+class Settling:
     """A click that converts is never left out: its verdict is revised once both have arrived, in whichever order."""
-    with Session(engine) as session:
-        found, revisions = [], []
-        for conversion in conversions.unsettled(session, days.now()):
-            click = store.find_click(conversion.click_at_ms, conversion.click_nonce)
-            if click is None:
-                continue
-            found.append(conversion)
-            if click.verdict in REVISABLE:
-                revisions.append(Revision(click.at_ms, click.nonce, Verdict.COUNTED, None, CONVERTED))
-        store.revise(revisions)
-        if found:
-            conversions.settle(session, found)
+
+    def __init__(self, engine: Engine, store: EventStore) -> None:
+        self._engine = engine
+        self._store = store
+        self._upto = 0
+
+    def go_on(self) -> None:
+        """Looks at the next conversions whose click has not been found yet, and after the last begins anew."""
+        with Session(self._engine) as session:
+            waiting = conversions.unsettled(session, days.now(), self._upto)
+            self._upto = waiting[-1].id if len(waiting) == conversions.SETTLE_MAX else 0
+            verdicts = self._store.verdicts([(each.click_at_ms, each.click_nonce) for each in waiting])
+            revisions = [
+                Revision(*click, Verdict.COUNTED, None, CONVERTED)
+                for click, verdict in verdicts.items()
+                if verdict in REVISABLE
+            ]
+            self._store.revise(revisions)
+            found = [each.id for each in waiting if (each.click_at_ms, each.click_nonce) in verdicts]
+            if found:
+                conversions.settle(session, found)

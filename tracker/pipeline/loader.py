@@ -21,7 +21,7 @@ from tracker.events import Event, Kind, encode
 from tracker.jobs import Installation, Schedule, oldest_salt
 from tracker.metering import Meters
 from tracker.pipeline import segments
-from tracker.pipeline.attribution import Place, Places, apply_conversion, settle_clicks, workspace_place
+from tracker.pipeline.attribution import Place, Places, Settling, apply_conversion
 from tracker.pipeline.enrich import Visitors, known_of, storable
 from tracker.pipeline.verdicts import judge
 from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
@@ -29,6 +29,7 @@ from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 BATCH_BYTES = 1024 * 1024
 IDLE_S = 0.2
 RETRY_S = 1.0
+COMMITTED_AT_ONCE = 500  # events; who reports one of their sales again waits for them
 GARBAGE_MIN = 200_000  # objects made and not freed before a collection looks for circles among them
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Loader:
         self._folder = settings.spool_dir
         self._visitors = Visitors(engine)
         self._positions: dict[str, int] = {}
+        self._settling = Settling(engine, store)
         self._schedule = Schedule(Installation(settings, engine, store))
 
     def run(self, stop: threading.Event) -> None:
@@ -140,13 +142,12 @@ class Loader:
                 if position:
                     self._store.forget_segment(segment)
                 self._positions.pop(segment, None)
-        settle_clicks(self._engine, self._store)
+        self._settling.go_on()
         return loaded
 
     def _load(self, run: segments.Run) -> int:
         found = segments.events_of(self._folder, run)
-        with Session(self._engine) as session:
-            rows = self._prepare(session, run, found)
+        rows = self._prepare(run, found)
         try:
             stored = self._append(run, rows)
         except StaleBatch:
@@ -157,13 +158,36 @@ class Loader:
         self._meters.stored((row.stored.kind, row.stored.verdict) for row in stored)
         return len(stored)
 
-    def _prepare(self, session: Session, run: segments.Run, found: Sequence[Record]) -> list[Row]:
-        """Judges and enriches. A record that cannot be is set aside: it must not hold up what comes behind it."""
-        places = Places(session, [event for _, event in found])
+    def _prepare(self, run: segments.Run, found: Sequence[Record]) -> list[Row]:
+        """Judges, enriches, and records conversions, many with one commit.
+
+        Where that goes wrong it is done again, one by one: a conversion that is recorded already stays as it is.
+        """
+        with Session(self._engine, expire_on_commit=False) as session:
+            places = Places(session, [event for _, event in found])
+            rows = []
+            try:
+                for number, (offset, event) in enumerate(found, 1):
+                    rows.append(Row(offset, event, self._row(session, places, event)))
+                    if not number % COMMITTED_AT_ONCE:
+                        session.commit()
+                session.commit()
+            except NOT_THE_RECORDS_FAULT:
+                raise
+            except Exception:
+                session.rollback()
+                return self._prepare_singly(session, places, run, found)
+        return rows
+
+    def _prepare_singly(
+        self, session: Session, places: Places, run: segments.Run, found: Sequence[Record]
+    ) -> list[Row]:
+        """A record that cannot be judged or recorded is set aside: it must not hold up what comes behind it."""
         rows = []
         for offset, event in found:
             try:
                 rows.append(Row(offset, event, self._row(session, places, event)))
+                session.commit()
             except NOT_THE_RECORDS_FAULT:
                 raise
             except Exception as error:
@@ -231,8 +255,8 @@ class Loader:
         if event.kind not in (Kind.CONVERSION, Kind.CALLBACK):
             return places.of(event)
         if event.applied:
-            return places.of(event) if event.link_id else workspace_place(session, event)
-        return apply_conversion(session, event, self._settings.secrets)
+            return places.of(event) if event.link_id else places.workspace_of(event)
+        return apply_conversion(session, places, event, self._settings.secrets)
 
 
 def _batch(run: segments.Run, rows: Sequence[Row]) -> Batch:

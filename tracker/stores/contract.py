@@ -184,6 +184,10 @@ class EventStore(Protocol):
         """The click of a click id."""
         ...
 
+    def verdicts(self, clicks: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        """The verdicts of those of these clicks that are stored, by their ids."""
+        ...
+
     def revise(self, revisions: Sequence[Revision]) -> int:
         """Changes stored verdicts, rollups in the same transaction, all or nothing; answers how many did change."""
         ...

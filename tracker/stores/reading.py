@@ -23,7 +23,7 @@ from tracker.stores.rollups import (
     rollup_steps,
     rollups,
 )
-from tracker.stores.rows import stored, texts_by_id
+from tracker.stores.rows import ID, chunks, stored, texts_by_id
 
 SHOWN = (Kind.IMPRESSION, Kind.CLICK)
 
@@ -128,6 +128,15 @@ class SqlReader:
         with self._engine.connect() as connection:
             row = connection.execute(query).first()
         return StoredEvent(*row) if row else None
+
+    def verdicts(self, clicks: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        found: dict[tuple[int, int], int] = {}
+        columns = (events.c.at_ms, events.c.nonce, events.c.verdict)
+        with self._engine.connect() as connection:
+            for chunk in chunks(clicks):
+                query = select(*columns).where(ID.in_(chunk), events.c.kind == Kind.CLICK)
+                found.update(((at_ms, nonce), verdict) for at_ms, nonce, verdict in connection.execute(query))
+        return found
 
 
 def _part(

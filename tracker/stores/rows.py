@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, select, tuple_
 
 from tracker.extensions import insert_into
 from tracker.models import InternedText
@@ -16,6 +16,7 @@ T = TypeVar("T")
 IN_MAX = 500
 FLAGS = ("first_of_day", "first_on_link")
 
+ID = tuple_(events.c.at_ms, events.c.nonce)
 texts = cast(Table, InternedText.__table__)
 
 _NUMBERS = 8  # fields of a StoredEvent before its texts

@@ -16,7 +16,6 @@ from sqlalchemy import (
     delete,
     func,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -48,6 +47,7 @@ from tracker.stores.rows import (
     DIMENSIONS,
     EVENT_COLUMNS,
     FLAGS,
+    ID,
     chunks,
     intern,
     stored,
@@ -63,7 +63,6 @@ SHOWN = (Kind.IMPRESSION, Kind.CLICK)
 
 ledger = cast(Table, LoadedBatch.__table__)
 marks = cast(Table, StoreMark.__table__)
-ID = tuple_(events.c.at_ms, events.c.nonce)
 
 
 class SqlStore(SqlReader):
