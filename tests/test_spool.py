@@ -89,6 +89,16 @@ def test_events_are_stored_once_and_a_finished_segment_goes(
     assert (event.referrer, event.agent) == ("mail.example", "Mozilla/5.0 Firefox/143.0")
 
 
+def test_a_sale_before_the_first_hit_of_a_new_day_holds_nothing_up(
+    spool: Spool, loader: Loader, store: EventStore, make_link: MakeLink, workspace: Workspace
+) -> None:
+    link = make_link()
+    sale = hit(link, 1)._replace(kind=Kind.CONVERSION, link_id=0, code=workspace.key, params="order=1&value=2")
+    spool.append(encode(sale) + encode(hit(link, 2)._replace(at_ms=sale.at_ms + 86_400_000)))
+    assert loader.drain() == 2
+    assert stored(store, workspace) == [1, 2]
+
+
 def test_a_segment_cut_at_any_byte_loses_only_the_torn_record(
     spool: Spool, settings: Settings, engine: Engine, store: EventStore, make_link: MakeLink, workspace: Workspace
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import lru_cache
 from hashlib import blake2b
@@ -95,6 +96,12 @@ class Visitors:
         salt = self._salts.get(day) or self._salt(day)
         text = f"{workspace_id}\n{network_of(event.address)}\n{event.agent}"
         return int.from_bytes(blake2b(text.encode(), key=salt, digest_size=8).digest(), "big") >> 1
+
+    def meet(self, days: Iterable[int]) -> None:
+        """Has the salts of these days at hand: making one needs the right to write, which its user may not let go."""
+        for day in days:
+            if day not in self._salts:
+                self._salt(day)
 
     def _salt(self, day: int) -> bytes:
         on = EPOCH + timedelta(days=day)

@@ -22,7 +22,7 @@ from tracker.jobs import Installation, Schedule, oldest_salt
 from tracker.metering import Meters
 from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, Settling, apply_conversion
-from tracker.pipeline.enrich import Visitors, known_of, storable
+from tracker.pipeline.enrich import DAY_MS, Visitors, known_of, storable
 from tracker.pipeline.verdicts import judge
 from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 
@@ -163,6 +163,7 @@ class Loader:
 
         Where that goes wrong it is done again, one by one: a conversion that is recorded already stays as it is.
         """
+        self._visitors.meet({event.at_ms // DAY_MS for _, event in found})
         with Session(self._engine, expire_on_commit=False) as session:
             places = Places(session, [event for _, event in found])
             rows = []
