@@ -322,7 +322,7 @@ def test_a_record_that_the_store_refuses_is_set_aside_and_the_rest_of_its_batch_
     assert loader.drain() == 97
     assert stored(store, workspace) == [number for number in range(100) if number not in (17, 18, 60)]
     assert segments.aside_count(settings.spool_dir) == 3
-    assert [cell.n for cell in store.totals(link.campaign_id, 0, 1 << 30)] == [97]
+    assert sum(cell.n for cell in store.totals(link.campaign_id, 0, 1 << 30)) == 97
 
 
 def test_a_text_with_a_nul_character_can_be_stored_anywhere(

@@ -26,7 +26,7 @@ ROWS = (
     ("reports",),
     ("bulk",),
     ("conversions", "links", "snippets"),
-    ("campaigns", "accounts", "claims", "jobs"),
+    ("campaigns", "accounts", "claims", "filters", "jobs"),
     ("destinations", "changes"),
     ("stores",),
     ("migrations",),

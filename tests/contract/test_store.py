@@ -388,3 +388,20 @@ def test_whatever_is_revised_the_sums_are_those_of_the_events(
         assert store.revise([Revision(*row_id, verdict) for row_id, verdict in wanted.items()]) == changed
         now |= wanted
         assert [drift for day in range(first_day, first_day + 3) for drift in store.drifts(day)] == []
+
+
+def test_events_between_two_ids_come_in_the_order_of_time(store: EventStore) -> None:
+    append(store, event(3), event(1), event(2, at_ms=NOON_MS + 1, workspace_id=2), event(9, at_ms=NOON_MS - 1))
+    every = store.between((0, 0), (2**62, 0), 9)
+    assert [found.nonce for found in every] == [9, 1, 3, 2]
+    assert store.between((NOON_MS, 1), (NOON_MS + 1, 2), 9) == [every[2]]
+    assert store.between((0, 0), (2**62, 0), 2) == every[:2]
+    assert store.between((0, 0), (2**62, 0), 2, newest=True) == every[-2:]
+    assert store.between((NOON_MS + 1, 2), (2**62, 0), 9) == []
+
+
+def test_a_store_remembers_numbers_by_name(store: EventStore) -> None:
+    assert store.mark("a") is None
+    store.set_marks({"a": 2**40, "b": 1})
+    store.set_marks({"a": 3, "b": None})
+    assert (store.mark("a"), store.mark("b")) == (3, None)

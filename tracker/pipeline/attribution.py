@@ -46,6 +46,7 @@ class Places:
         for start in range(0, len(codes), IN_MAX):
             self._look_up(session, Link.code.in_(codes[start : start + IN_MAX]))
         self.first_workspace = session.scalar(select(Workspace.id).order_by(Workspace.id).limit(1))
+        self.workspaces = {place.workspace_id for place in self._by_id.values()}
 
     def _look_up(self, session: Session, condition: object) -> None:
         query = select(Link.id, Link.code, Link.workspace_id, Link.campaign_id).where(condition)  # type: ignore[arg-type]
@@ -82,6 +83,18 @@ def apply_conversion(session: Session, places: Places, event: Event, secrets: Se
         return Place(workspace.id)
     conversion = session.get_one(Conversion, outcome.conversion_id)
     return Place(workspace.id, conversion.campaign_id, conversion.link_id)
+
+
+def converted(session: Session, ids: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of these clicks' ids from which a conversion came."""
+    found: set[tuple[int, int]] = set()
+    wanted = sorted(set(ids))
+    for start in range(0, len(wanted), IN_MAX):
+        some = wanted[start : start + IN_MAX]
+        query = select(Conversion.click_at_ms, Conversion.click_nonce)
+        query = query.where(Conversion.click_at_ms.in_({at_ms for at_ms, _ in some}))
+        found.update((at_ms, nonce) for at_ms, nonce in session.execute(query))
+    return found.intersection(wanted)
 
 
 class Settling:

@@ -9,7 +9,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -23,10 +22,12 @@ from tracker.metering import Meters
 from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, Settling, apply_conversion
 from tracker.pipeline.enrich import DAY_MS, Visitors, known_of, storable
+from tracker.pipeline.judging import Judge, Row
 from tracker.pipeline.verdicts import judge
 from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 
 BATCH_BYTES = 1024 * 1024
+SEGMENTS_MAX = 8  # of one pass, by age; each edge process writes one at a time
 IDLE_S = 0.2
 RETRY_S = 1.0
 COMMITTED_AT_ONCE = 500  # events; who reports one of their sales again waits for them
@@ -50,14 +51,6 @@ def collect_rarely() -> None:
     gc.set_threshold(GARBAGE_MIN)
 
 
-class Row(NamedTuple):
-    """An event of a run with its offset, as it was read and as it is to be stored."""
-
-    offset: int
-    event: Event
-    stored: StoredEvent
-
-
 class Loader:
     """One per spool; a lock on the spool keeps a second one out."""
 
@@ -68,6 +61,7 @@ class Loader:
         self._meters = meters or Meters()
         self._folder = settings.spool_dir
         self._visitors = Visitors(engine)
+        self._judge = Judge(engine, store)
         self._positions: dict[str, int] = {}
         self._settling = Settling(engine, store)
         self._schedule = Schedule(Installation(settings, engine, store))
@@ -123,61 +117,86 @@ class Loader:
             for segment in segments.names(self._folder)
         )
 
+    def _is_left(self, segment: str) -> bool:
+        """Whether a segment goes on beyond what is stored of it, as this loader has it in mind."""
+        return (self._folder / segment).stat().st_size > self._position(segment)
+
     def load_once(self) -> int:
         """Takes one batch from each segment that has one; answers how many events were stored."""
-        loaded = 0
-        for segment in segments.names(self._folder):
-            # Asked before reading: whatever a writer wrote before it let go is then certain to be seen.
-            complete = segments.is_complete(self._folder / segment)
-            position = self._positions.get(segment)
-            if position is None:
-                position = self._store.position(segment)
-            run = segments.read_run(self._folder, segment, position, BATCH_BYTES)
-            if run is not None:
-                loaded += self._load(run)
-                position = self._positions[segment]
+        segment_names = segments.names(self._folder)
+        # Asked before reading: whatever a writer wrote before it let go is then certain to be seen.
+        complete = [segment for segment in segment_names if segments.is_complete(self._folder / segment)]
+        waiting = [(segment, self._position(segment)) for segment in segment_names if self._is_left(segment)]
+        runs, torn = segments.read_runs(self._folder, waiting[:SEGMENTS_MAX], BATCH_BYTES)
+        loaded = self._load(runs) if runs or not self._judge.is_warm else 0
+        for segment in complete:
             # At once where nothing is left: on a full disk every segment that goes makes room.
-            if complete and (run is None or position == (self._folder / segment).stat().st_size):
+            if segment in torn or not self._is_left(segment):
+                position = self._positions.pop(segment)
                 segments.finish(self._folder, segment, position)
                 if position:
                     self._store.forget_segment(segment)
-                self._positions.pop(segment, None)
         self._settling.go_on()
         return loaded
 
-    def _load(self, run: segments.Run) -> int:
-        found = segments.events_of(self._folder, run)
-        rows = self._prepare(run, found)
+    def _position(self, segment: str) -> int:
+        if segment not in self._positions:
+            self._positions[segment] = self._store.position(segment)
+        return self._positions[segment]
+
+    def _load(self, runs: Sequence[segments.Run]) -> int:
+        """Judges the runs together, in the order of time, and stores each."""
+        found = [segments.events_of(self._folder, run) for run in runs]
+        stored = 0
         try:
-            stored = self._append(run, rows)
+            with Session(self._engine, expire_on_commit=False) as session:
+                prepared = self._prepare(session, runs, found)
+                self._judge.take(session, [row for rows in prepared for row in rows])
+            for run, rows in zip(runs, prepared, strict=True):
+                stored += self._store_run(run, rows)
+            self._judge.revise()
+        except BaseException:
+            self._judge.forget()
+            raise
+        return stored
+
+    def _store_run(self, run: segments.Run, rows: list[Row]) -> int:
+        try:
+            kept = self._append(run, rows)
         except StaleBatch:
             # Committed, though the answer was lost: the ledger tells how far.
             self._positions[run.segment] = self._store.position(run.segment)
+            self._judge.forget()
             return 0
         self._positions[run.segment] = run.end
-        self._meters.stored((row.stored.kind, row.stored.verdict) for row in stored)
-        return len(stored)
+        self._meters.stored((row.stored.kind, row.stored.verdict) for row in kept)
+        return len(kept)
 
-    def _prepare(self, run: segments.Run, found: Sequence[Record]) -> list[Row]:
-        """Judges, enriches, and records conversions, many with one commit.
+    def _prepare(
+        self, session: Session, runs: Sequence[segments.Run], found: Sequence[Sequence[Record]]
+    ) -> list[list[Row]]:
+        """Judges each event by itself, enriches, and records conversions, many with one commit.
 
         Where that goes wrong it is done again, one by one: a conversion that is recorded already stays as it is.
         """
-        self._visitors.meet({event.at_ms // DAY_MS for _, event in found})
-        with Session(self._engine, expire_on_commit=False) as session:
-            places = Places(session, [event for _, event in found])
-            rows = []
-            try:
-                for number, (offset, event) in enumerate(found, 1):
-                    rows.append(Row(offset, event, self._row(session, places, event)))
-                    if not number % COMMITTED_AT_ONCE:
-                        session.commit()
-                session.commit()
-            except NOT_THE_RECORDS_FAULT:
-                raise
-            except Exception:
-                session.rollback()
-                return self._prepare_singly(session, places, run, found)
+        self._visitors.meet({event.at_ms // DAY_MS for records in found for _, event in records})
+        places = Places(session, [event for records in found for _, event in records])
+        self._judge.read_rules(session, places.workspaces)
+        return [self._prepare_run(session, places, *each) for each in zip(runs, found, strict=True)]
+
+    def _prepare_run(self, session: Session, places: Places, run: segments.Run, found: Sequence[Record]) -> list[Row]:
+        rows = []
+        try:
+            for number, (offset, event) in enumerate(found, 1):
+                rows.append(Row(offset, event, self._row(session, places, event)))
+                if not number % COMMITTED_AT_ONCE:
+                    session.commit()
+            session.commit()
+        except NOT_THE_RECORDS_FAULT:
+            raise
+        except Exception:
+            session.rollback()
+            return self._prepare_singly(session, places, run, found)
         return rows
 
     def _prepare_singly(
@@ -227,9 +246,9 @@ class Loader:
 
     def _row(self, session: Session, places: Places, event: Event) -> StoredEvent:
         place = self._place(session, places, event)
-        judgement = judge(event, known=place is not None)
         workspace_id = place.workspace_id if place else places.first_workspace
         known = known_of(event.agent, event.referrer, event.language)
+        judgement = judge(event, self._judge.rules(workspace_id), known.referrer, known=place is not None)
         # By position, in the order of StoredEvent's fields: names cost a microsecond here.
         return StoredEvent(
             event.at_ms,
@@ -242,7 +261,7 @@ class Loader:
             self._visitors.hash(workspace_id, event) if workspace_id else None,
             known.agent,
             storable(judgement.detail),
-            None,
+            judgement.rule,
             known.referrer,
             known.language,
             known.device,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from tracker.events import BadRecord, Event, decode
 SUFFIX = ".spool"
 ASIDE = "aside"
 CUT = "loader.cut"
-CUT_BYTES = 512
+CUT_BYTES = 4096
 LINE_MAX_BYTES = 1024 * 1024
 
 log = logging.getLogger(__name__)
@@ -61,11 +62,34 @@ def is_complete(path: Path) -> bool:
 
 
 def read_run(folder: Path, segment: str, start: int, bytes_max: int) -> Run | None:
-    """The next run of whole lines, `bytes_max` long at most; `None` when there is none yet.
+    """The next run of whole lines, `bytes_max` long at most; `None` when there is none yet."""
+    return _read(folder, segment, start, bytes_max, _cuts(folder).get((segment, start)))
 
-    Where a run ends is written down before it is first tried, so that a retry, also after a crash, cuts it the same.
+
+def read_runs(folder: Path, places: Iterable[tuple[str, int]], bytes_max: int) -> tuple[list[Run], set[str]]:
+    """The next run of each segment, and the segments of which no whole line is left.
+
+    Runs reach about as far in time, so that the hits of one visitor, whom several workers met, can be judged in their
+    order. Where a run ends is written down before it is first tried: a retry, also after a crash, cuts it the same.
     """
-    end = _cut_of(folder, segment, start)
+    cuts, torn = _cuts(folder), set()
+    fixed, more = [], []
+    for segment, start in places:
+        end = cuts.get((segment, start))
+        run = _read(folder, segment, start, bytes_max, end)
+        if run is None:
+            torn.add(segment)
+        elif end is not None:
+            fixed.append(run)
+        else:
+            more.append(run)
+    runs = [*fixed, *_aligned(folder, more)]
+    if len(runs) > len(fixed):
+        _write_cuts(folder, runs)
+    return sorted(runs), torn
+
+
+def _read(folder: Path, segment: str, start: int, bytes_max: int, end: int | None) -> Run | None:
     with (folder / segment).open("rb") as file:
         file.seek(start)
         data = file.read((end - start) if end else bytes_max)
@@ -79,25 +103,49 @@ def read_run(folder: Path, segment: str, start: int, bytes_max: int) -> Run | No
     for line in data.splitlines(keepends=True):
         run.lines.append((offset, line))
         offset += len(line)
-    if end is None:
-        _write_cut(folder, run)
     return run
 
 
-def _cut_of(folder: Path, segment: str, start: int) -> int | None:
+def _aligned(folder: Path, runs: list[Run]) -> list[Run]:
+    """Runs cut where the first of those ends that are cut short; what comes later has its turn with what follows."""
+    ends = [_at_ms(run.lines[-1][1]) for run in runs if run.end < (folder / run.segment).stat().st_size and run.lines]
+    if not ends or len(runs) == 1:
+        return runs
+    until_ms = min(ends)
+    aligned = []
+    for run in runs:
+        # Lines are about in the order of time: halving finds the place without reading them all.
+        keep = bisect_right(run.lines, until_ms, key=lambda line: _at_ms(line[1]))
+        if keep == len(run.lines):
+            aligned.append(run)
+        elif keep:
+            aligned.append(run._replace(end=run.lines[keep][0], lines=run.lines[:keep]))
+    # Where a clock ran backwards none might be left, and nothing would ever be loaded.
+    return aligned or runs
+
+
+def _at_ms(line: bytes) -> int:
+    """When the hit of a line was; 0 where it cannot be read, which any run may take along."""
+    try:
+        return decode(line).at_ms
+    except BadRecord:
+        return 0
+
+
+def _cuts(folder: Path) -> dict[tuple[str, int], int]:
+    """Where the runs end that were tried last, by segment and start."""
     try:
         checksum, _, content = (folder / CUT).read_bytes().strip().partition(b" ")
         if int(checksum, 16) != crc32(content):
-            return None
-        cut = orjson.loads(content)
-    except (FileNotFoundError, ValueError):
-        return None
-    return cut["end"] if (cut["segment"], cut["start"]) == (segment, start) else None
+            return {}
+        return {(segment, start): end for segment, start, end in orjson.loads(content)}
+    except (FileNotFoundError, ValueError, TypeError):
+        return {}
 
 
-def _write_cut(folder: Path, run: Run) -> None:
+def _write_cuts(folder: Path, runs: Iterable[Run]) -> None:
     """In its place and always as long: on a full disk there is no room for more, and only loading makes any."""
-    content = orjson.dumps({"segment": run.segment, "start": run.start, "end": run.end})
+    content = orjson.dumps([run[:3] for run in runs])
     fd = os.open(folder / CUT, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.pwrite(fd, (b"%08x %b" % (crc32(content), content)).ljust(CUT_BYTES), 0)

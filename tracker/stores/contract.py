@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -172,6 +172,12 @@ class EventStore(Protocol):
         """Events of a workspace, newest first, older than the id `before` where one is given."""
         ...
 
+    def between(
+        self, after: tuple[int, int], before: tuple[int, int], limit: int, *, newest: bool = False
+    ) -> list[StoredEvent]:
+        """Events of all workspaces after one id and before another, in the order of time: the first, or the newest."""
+        ...
+
     def reasons(self, campaign_id: int, start: int, end: int) -> list[Reason]:
         """Impressions and clicks that were left out, or counted with a remark, by what that rests on."""
         ...
@@ -190,6 +196,14 @@ class EventStore(Protocol):
 
     def revise(self, revisions: Sequence[Revision]) -> int:
         """Changes stored verdicts, rollups in the same transaction, all or nothing; answers how many did change."""
+        ...
+
+    def mark(self, name: str) -> int | None:
+        """A number that was remembered under this name; at most 32 characters."""
+        ...
+
+    def set_marks(self, numbers: Mapping[str, int | None]) -> None:
+        """Remembers numbers by their names, all or nothing; `None` forgets one."""
         ...
 
     def prune(self, before: datetime) -> int:

@@ -108,6 +108,18 @@ class SqlReader:
         with self._engine.connect() as connection:
             return [StoredEvent(*row) for row in connection.execute(query)]
 
+    def between(
+        self, after: tuple[int, int], before: tuple[int, int], limit: int, *, newest: bool = False
+    ) -> list[StoredEvent]:
+        at_ms, nonce = events.c.at_ms, events.c.nonce
+        # The bounds of time stand by themselves, so that the clustered key is used for them.
+        query = stored().where(at_ms >= after[0], or_(at_ms > after[0], nonce > after[1]))
+        query = query.where(at_ms <= before[0], or_(at_ms < before[0], nonce < before[1]))
+        order = (at_ms.desc(), nonce.desc()) if newest else (at_ms, nonce)
+        with self._engine.connect() as connection:
+            found = [StoredEvent(*row) for row in connection.execute(query.order_by(*order).limit(limit))]
+        return found[::-1] if newest else found
+
     def orphans(self, workspace_id: int, first_day: int, last_day: int, limit: int) -> list[Orphan]:
         table = rollup_orphan_days.c
         n = func.sum(table.n).label("n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -268,6 +268,17 @@ class SqlStore(SqlReader):
         later = case((marks.c.value > new.excluded.value, marks.c.value), else_=new.excluded.value)
         mark = new.values(name=name, value=value)
         connection.execute(mark.on_conflict_do_update(index_elements=[marks.c.name], set_={"value": later}))
+
+    def mark(self, name: str) -> int | None:
+        with self._engine.connect() as connection:
+            return connection.scalar(select(marks.c.value).where(marks.c.name == name))
+
+    def set_marks(self, numbers: Mapping[str, int | None]) -> None:
+        kept = [{"name": name, "value": value} for name, value in numbers.items() if value is not None]
+        with self._engine.begin() as connection:
+            connection.execute(delete(marks).where(marks.c.name.in_(numbers)))
+            if kept:
+                connection.execute(marks.insert(), kept)
 
     # What holds the rollups against the raw events.
 
