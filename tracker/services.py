@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from flask import current_app, has_request_context, request
@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tracker import losses
 from tracker.config import Settings
+from tracker.countries import CountrySource, NoCountries
 from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
 from tracker.losses import Losses
@@ -66,6 +67,7 @@ class Services:
     settings: Settings
     store: EventStore
     spool: Spool
+    countries: CountrySource = field(default_factory=NoCountries)
 
     @property
     def public_url(self) -> str:

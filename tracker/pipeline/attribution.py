@@ -26,6 +26,7 @@ class Place(NamedTuple):
     workspace_id: int
     campaign_id: int | None = None
     link_id: int | None = None
+    medium: str = ""
 
 
 class Places:
@@ -46,9 +47,9 @@ class Places:
         self.first_workspace = session.scalar(select(Workspace.id).order_by(Workspace.id).limit(1))
 
     def _look_up(self, session: Session, condition: object) -> None:
-        query = select(Link.id, Link.code, Link.workspace_id, Link.campaign_id).where(condition)  # type: ignore[arg-type]
-        for link_id, code, workspace_id, campaign_id in session.execute(query):
-            self._by_id[link_id] = self._by_code[code] = Place(workspace_id, campaign_id, link_id)
+        query = select(Link.id, Link.code, Link.workspace_id, Link.campaign_id, Link.medium).where(condition)  # type: ignore[arg-type]
+        for link_id, code, workspace_id, campaign_id, medium in session.execute(query):
+            self._by_id[link_id] = self._by_code[code] = Place(workspace_id, campaign_id, link_id, medium)
 
     def of(self, event: Event) -> Place | None:
         return self._by_id.get(event.link_id) if event.link_id else self._by_code.get(event.code)

@@ -16,7 +16,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from tracker import days
+from tracker.channels import channel_of
 from tracker.config import Settings
+from tracker.countries import open_countries
 from tracker.events import Event, Kind, encode
 from tracker.jobs import Installation, Schedule, oldest_salt
 from tracker.metering import Meters
@@ -36,6 +38,9 @@ log = logging.getLogger(__name__)
 
 # The database's or the disk's: what failed is tried again.
 NOT_THE_RECORDS_FAULT = (OperationalError, InterfaceError, OSError)
+
+# A conversion's address and referrer are a shop's.
+HITS = frozenset({int(Kind.IMPRESSION), int(Kind.CLICK), int(Kind.HONEYPOT)})
 
 Record = tuple[int, Event]
 
@@ -67,6 +72,7 @@ class Loader:
         self._meters = meters or Meters()
         self._folder = settings.spool_dir
         self._visitors = Visitors(engine)
+        self._countries = open_countries(settings.geo_db, settings.data_dir)
         self._positions: dict[str, int] = {}
         self._schedule = Schedule(Installation(settings, engine, store))
 
@@ -124,6 +130,7 @@ class Loader:
     def load_once(self) -> int:
         """Takes one batch from each segment that has one; answers how many events were stored."""
         loaded = 0
+        self._countries.refresh()
         for segment in segments.names(self._folder):
             # Asked before reading: whatever a writer wrote before it let go is then certain to be seen.
             complete = segments.is_complete(self._folder / segment)
@@ -205,6 +212,7 @@ class Loader:
         judgement = judge(event, known=place is not None)
         workspace_id = place.workspace_id if place else places.first_workspace
         known = known_of(event.agent, event.referrer, event.language)
+        is_hit = event.kind in HITS
         # By position, in the order of StoredEvent's fields: names cost a microsecond here.
         return StoredEvent(
             event.at_ms,
@@ -223,8 +231,8 @@ class Loader:
             known.device,
             known.os,
             known.browser,
-            None,
-            None,
+            self._countries.code(event.address) if is_hit else None,
+            channel_of(known.referrer, place.medium) if is_hit and place else None,
         )
 
     def _place(self, session: Session, places: Places, event: Event) -> Place | None:
