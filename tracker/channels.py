@@ -31,8 +31,8 @@ _OF_MEDIUM = {medium: channel for channel, mediums in _MEDIUMS.items() for mediu
 _HOSTS = {
     "search": """
         bing.com duckduckgo.com search.yahoo.com yahoo.co.jp ecosia.org search.brave.com startpage.com qwant.com
-        kagi.com yandex.ru yandex.com yandex.com.tr yandex.kz yandex.by ya.ru baidu.com sogou.com so.com naver.com daum.net
-        seznam.cz swisscows.com mojeek.com ask.com search.aol.com com.google.android.googlequicksearchbox
+        kagi.com yandex.ru yandex.com yandex.com.tr yandex.kz yandex.by ya.ru baidu.com sogou.com so.com naver.com
+        daum.net seznam.cz swisscows.com mojeek.com ask.com search.aol.com com.google.android.googlequicksearchbox
     """,
     "social": """
         facebook.com fb.me instagram.com threads.net threads.com t.co twitter.com x.com linkedin.com lnkd.in
