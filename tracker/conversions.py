@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, case, func, literal, select, update
+from sqlalchemy import ColumnElement, and_, case, func, literal, select, update
 from sqlalchemy.orm import Session
 
 from tracker import clickid, days
 from tracker.claims import TEXT_MAX, Claim, Sighting, understand
 from tracker.days import BUCKET_MS, Span
 from tracker.errors import Invalid
-from tracker.extensions import insert_into
+from tracker.extensions import in_list, insert_into
 from tracker.models import Campaign, Conversion, LedgerEntry, Link, Report, Workspace
+from tracker.stores import ALL, Dimension, Selection, StoredEvent
 
 COUNTING = ("approved", "pending")
 WINDOW = timedelta(days=30)
@@ -234,17 +235,32 @@ def _keep(
 
 
 class Sum(NamedTuple):
-    """Counting conversions of one link in one currency; `outside` ones lie beyond the window and are not in `n`."""
+    """Counting conversions of one link in one currency; `outside` ones lie beyond the window and are not in `n`.
+
+    `values` are those that their clicks have of the dimensions asked for.
+    """
 
     link_id: int
     currency: str | None
     n: int
     minor: int | None
     outside: int
+    values: tuple[str | None, ...] = ()
 
 
-def sums(session: Session, campaign_id: int, start_ms: int, end_ms: int) -> list[Sum]:
-    """Conversions whose click lies in [start_ms, end_ms), net of rejected and refunded ones, by link and currency."""
+def sums(
+    session: Session,
+    campaign_id: int,
+    start_ms: int,
+    end_ms: int,
+    *,
+    selection: Selection = ALL,
+    dimensions: Sequence[Dimension] = (),
+) -> list[Sum]:
+    """Conversions whose click lies in [start_ms, end_ms), net of rejected and refunded ones, by link, currency and
+    what their click has of some dimensions.
+    """
+    values = [_of_click(dimension) for dimension in dimensions]
     query = (
         select(
             Conversion.link_id,
@@ -252,19 +268,37 @@ def sums(session: Session, campaign_id: int, start_ms: int, end_ms: int) -> list
             func.sum(case((Conversion.outside_window, 0), else_=1)),
             func.sum(case((Conversion.outside_window, 0), else_=Conversion.minor)),
             func.sum(case((Conversion.outside_window, 1), else_=0)),
+            *values,
         )
         .where(
             Conversion.campaign_id == campaign_id,
             Conversion.click_at_ms >= start_ms,
             Conversion.click_at_ms < end_ms,
             Conversion.status.in_(COUNTING),
+            *_selected(selection),
         )
-        .group_by(Conversion.link_id, Conversion.currency)
+        .group_by(Conversion.link_id, Conversion.currency, *values)
     )
-    return [Sum(*row) for row in session.execute(query)]
+    return [
+        Sum(link_id, currency, n, minor, outside, tuple(found))
+        for link_id, currency, n, minor, outside, *found in session.execute(query)
+    ]
 
 
-def series(session: Session, campaign_id: int, span: Span, step: int) -> Iterable[tuple[int, int]]:
+def _of_click(dimension: Dimension) -> Any:
+    return getattr(Conversion, f"click_{dimension.word}")
+
+
+def _selected(selection: Selection) -> Iterator[ColumnElement[bool]]:
+    if selection.links is not None:
+        yield in_list(Conversion.link_id, selection.links)
+    for dimension, value in selection.values.items():
+        yield _of_click(dimension) == value
+
+
+def series(
+    session: Session, campaign_id: int, span: Span, step: int, *, selection: Selection = ALL
+) -> Iterable[tuple[int, int]]:
     """Counting conversions by local step of their click, as the store's series counts clicks."""
     bucket = Conversion.click_at_ms // literal(BUCKET_MS, literal_execute=True)
     index = ((bucket + span.offset) // literal(step, literal_execute=True)).label("step")
@@ -276,6 +310,7 @@ def series(session: Session, campaign_id: int, span: Span, step: int) -> Iterabl
             Conversion.click_at_ms < span.end * BUCKET_MS,
             Conversion.status.in_(COUNTING),
             Conversion.outside_window.is_(False),
+            *_selected(selection),
         )
         .group_by(index)
     )
@@ -311,6 +346,12 @@ def unsettled(session: Session, now: datetime) -> list[Conversion]:
     fresh = Conversion.created_at >= now - SETTLE_WITHIN
     query = select(Conversion).where(Conversion.click_settled.is_(False), fresh).limit(SETTLE_MAX)
     return list(session.scalars(query))
+
+
+def describe(conversion: Conversion, click: StoredEvent) -> None:
+    """Copies what is known of a conversion's click; written with the session's next commit."""
+    for dimension in Dimension:
+        setattr(conversion, f"click_{dimension.word}", getattr(click, dimension.word))
 
 
 def settle(session: Session, found: Iterable[Conversion]) -> None:

@@ -77,7 +77,7 @@ def report(console: Console, built: CampaignReport, group_by: str, lag_s: float)
         console.print(f"Before: {built.previous_period.first} to {built.previous_period.last}")
     for name, change in (built.changes or {}).items():
         console.print(_change(name.replace("_", " "), change))
-    left_out = ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in built.totals.filtered.items())
+    left_out = ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in (built.totals.filtered or {}).items())
     console.print(f"Left out: {left_out or 'nothing'}")
 
 

@@ -79,7 +79,10 @@ def apply_conversion(session: Session, event: Event, secrets: Secrets) -> Place 
 
 
 def settle_clicks(engine: Engine, store: EventStore) -> None:
-    """A click that converts is never left out: its verdict is revised once both have arrived, in whichever order."""
+    """A click that converts is never left out: its verdict is revised once both have arrived, in whichever order.
+
+    What is known of the click is then copied to the conversion, which breaks down by it from then on.
+    """
     with Session(engine) as session:
         found, revisions = [], []
         for conversion in conversions.unsettled(session, days.now()):
@@ -87,6 +90,7 @@ def settle_clicks(engine: Engine, store: EventStore) -> None:
             if click is None:
                 continue
             found.append(conversion)
+            conversions.describe(conversion, click)
             if click.verdict in REVISABLE:
                 revisions.append(Revision(click.at_ms, click.nonce, Verdict.COUNTED, None, CONVERTED))
         store.revise(revisions)

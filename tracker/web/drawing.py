@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from tracker.reports.campaign import CampaignReport, Group, Point
+from tracker.reports.campaign import CampaignReport
+from tracker.reports.grouping import Group
+from tracker.reports.series import Point
 from tracker.web import charts as geometry
 from tracker.web import formats, words
 from tracker.web.charts import NARROW, WIDE, Band, Chart, Value
