@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -49,9 +49,9 @@ def gather(
 ) -> Facts:
     """The facts of a period, which is all of `spans`; without a `step` (in buckets) there is no series."""
     start, end = spans[0].start, spans[-1].end
-    found = conversions.sums(
-        session, campaign_id, start * days.BUCKET_MS, end * days.BUCKET_MS, selection=selection, dimensions=dimensions
-    )
+    within = start * days.BUCKET_MS, end * days.BUCKET_MS
+    sums = conversions.sums(session, campaign_id, *within, selection)
+    sold = conversions.breakdowns(session, campaign_id, *within, dimensions, selection) if dimensions else {}
     is_narrow = selection.links is not None
     if selection.values or (is_narrow and dimensions):
         raw = store.select(campaign_id, spans, step or 1, selection, dimensions)
@@ -67,32 +67,31 @@ def gather(
         steps = store.series(campaign_id, spans, step, selection.links) if step else []
     return Facts(
         cells=cells,
-        sales=_sales(found, lambda row: row.link_id),
-        outside=sum(row.outside for row in found),
+        sales=_sales((row.link_id, row.currency, row.n, row.minor) for row in sums),
+        outside=sum(row.outside for row in sums),
         steps=steps,
         sale_steps=[
             (span.offset, number, n)
             for span in spans
-            for number, n in conversions.series(session, campaign_id, span, step, selection=selection)
+            for number, n in conversions.series(session, campaign_id, span, step, selection)
         ]
         if step
         else [],
         parts=parts,
         sales_of={
-            dimension: _sales(found, lambda row, place=place: row.values[place])  # type: ignore[misc]
-            for place, dimension in enumerate(dimensions)
+            dimension: _sales((one.value, one.currency, n, (one.minor or 0) * n) for one, n in counted.items())
+            for dimension, counted in sold.items()
         },
     )
 
 
-def _sales(rows: Iterable[conversions.Sum], key_of: Callable[[conversions.Sum], K]) -> dict[K, Sales]:
-    """Conversions and their money under the key of each row."""
+def _sales(rows: Iterable[tuple[K, str | None, int, int | None]]) -> dict[K, Sales]:
+    """Conversions and their money by key, from rows of a key, a currency, how many and how much."""
     counts: dict[K, int] = {}
     money: dict[K, dict[str, int]] = {}
-    for row in rows:
-        key = key_of(row)
-        counts[key] = counts.get(key, 0) + row.n
-        minor = money.setdefault(key, {})
-        if row.currency and row.minor is not None:
-            minor[row.currency] = minor.get(row.currency, 0) + row.minor
+    for key, currency, n, minor in rows:
+        counts[key] = counts.get(key, 0) + n
+        sums = money.setdefault(key, {})
+        if currency and minor is not None:
+            sums[currency] = sums.get(currency, 0) + minor
     return {key: Sales(n, money[key]) for key, n in counts.items()}
