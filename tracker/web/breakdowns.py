@@ -13,6 +13,7 @@ from tracker.web import formats, words
 ROWS_SHOWN = 10
 ROWS_MAX = 100
 ALL = "all"
+FIELDS = ("link", "content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,9 @@ class Chip:
 
 
 def whole(args: Mapping[str, str]) -> str | None:
-    """The dimension of which the page is to show all values, where it is asked for one."""
+    """What the page is to show all groups by, where it is asked for that; there is no room for the others then."""
     asked = args.get(ALL)
-    return asked if asked in DIMENSIONS else None
+    return asked if asked in (*FIELDS, *DIMENSIONS) else None
 
 
 def tables(report: CampaignReport, only: str | None) -> list[Breakdown]:

@@ -25,8 +25,6 @@ from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
 pages = Blueprint("campaigns", __name__)
 responses.add_not_found(pages)
 
-GROUPED_BY = ("link", "content")
-
 
 @pages.get("/campaigns")
 @signed_in
@@ -61,8 +59,8 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         filters=wanted,
         interval=choice.interval,
     )
-    by_hit = [whole] if whole else list(filters.DIMENSIONS)
-    found = build(choice.period, compare=True, group_by=(*GROUPED_BY, *by_hit))
+    names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
+    found = build(choice.period, compare=True, group_by=names)
     today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
     page = render_template(
         "campaigns/report.html",
@@ -76,7 +74,11 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         today=build(today).totals if choice.shows_today else None,
         changes=_changes(found),
         bands=drawing.bands(found),
-        groups={name: drawing.groups(found.groups[name]) for name in GROUPED_BY},
+        groups={
+            name: drawing.groups(found.groups[name], breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN)
+            for name in breakdowns.FIELDS
+            if name in found.groups
+        },
         breakdowns=breakdowns.tables(found, whole),
         whole=whole,
         charts=drawing.charts(found, choice.metric),
