@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tracker import losses
 from tracker.config import Settings
-from tracker.countries import CountrySource, NoCountries
+from tracker.countries import CountrySource, NoCountries, Origin
 from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
 from tracker.losses import Losses
@@ -79,6 +79,11 @@ class Services:
     @property
     def own_domain(self) -> OwnDomain:
         return OwnDomain(tuple(dict.fromkeys((self.settings.public_url, self.public_url))))
+
+    def fresh_countries(self) -> Origin:
+        """Where countries come from at this moment."""
+        self.countries.refresh()
+        return self.countries.origin
 
     def health(self, now_ms: int) -> Health:
         folder = self.settings.spool_dir
