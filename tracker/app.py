@@ -14,6 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from tracker import api, web
 from tracker.config import Settings
+from tracker.countries import open_countries
 from tracker.edge.accesslog import AccessLog
 from tracker.edge.app import Application as AsgiApplication
 from tracker.edge.app import AsgiEdge, LoggedEdge
@@ -78,7 +79,8 @@ def _create(settings: Settings) -> tuple[Flask, Edge]:
         segment_bytes=settings.spool_segment_bytes,
         bytes_max=settings.spool_bytes_max,
     )
-    app.extensions["tracker"] = Services(settings, open_store(engine), spool)
+    countries = open_countries(settings.geo_db, settings.data_dir)
+    app.extensions["tracker"] = Services(settings, open_store(engine), spool, countries)
     api.register(app)
     web.register(app)
     app.register_error_handler(HTTPException, _on_http_error)
@@ -90,6 +92,7 @@ def _create(settings: Settings) -> tuple[Flask, Edge]:
         settings.secrets.click_key,
         _pages(),
         trusted_proxies=settings.trusted_proxies,
+        countries=countries,
     )
     app.extensions["tracker_edge"] = edge
     return app, edge

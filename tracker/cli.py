@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from datetime import date, datetime, timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -32,6 +33,7 @@ from tracker.links import LinkDraft
 from tracker.models import Workspace
 from tracker.pipeline.segments import lag_s
 from tracker.reports import campaign as reports
+from tracker.reports.filters import NAMES, Filters, read
 from tracker.stores import Drift, EventStore, open_store
 
 ERRORS_SHOWN_MAX = 50
@@ -229,25 +231,40 @@ def link_list(limit: int, as_json: bool) -> None:
 @click.option("--from", "first", help="First local date, inclusive.")
 @click.option("--to", "last", help="Last local date, inclusive.")
 @click.option("--group-by", type=click.Choice(list(reports.GROUPS)), default="link", show_default=True)
+@click.option(
+    "--only", multiple=True, metavar="NAME=VALUE", help="Only what has this value, as country=DE; repeatable."
+)
 @click.option("--json", "as_json", is_flag=True)
-def report(campaign: str, first: str | None, last: str | None, group_by: str, as_json: bool) -> None:
+def report(
+    campaign: str, first: str | None, last: str | None, group_by: str, only: tuple[str, ...], as_json: bool
+) -> None:
     """Print what CAMPAIGN (its slug) brought: by default the last 14 whole days, and today so far."""
     from tracker.api import shapes
+
+    wanted = _filters(only)
 
     with _workspace() as (settings, engine, session, workspace):
         store = open_store(engine)
         found = campaigns.find(session, workspace, campaign)
         now = days.now()
         period = reports.read_period(workspace, first, last, now)
-        built = reports.build(session, store, workspace, found, period, now=now, compare=True, group_by=[group_by])
+        build = partial(reports.build, session, store, workspace, found, now=now, filters=wanted)
+        built = build(period, compare=True, group_by=[group_by])
         lag = lag_s(settings.spool_dir, store.position, days.to_ms(now))
         if as_json:
             _print_json(shapes.stats(built, lag, group_by))
             return
         printing.report(Console(), built, group_by, lag)
         if not first and not last:
-            today = reports.build(session, store, workspace, found, reports.today(workspace, now), now=now)
-            printing.today(Console(), today)
+            printing.today(Console(), build(reports.today(workspace, now)))
+
+
+def _filters(only: tuple[str, ...]) -> Filters:
+    """Filters from texts like `country=DE`. Raises Invalid for a name or a value that cannot be one."""
+    given = dict(text.partition("=")[::2] for text in only)
+    if unknown := given.keys() - set(NAMES):
+        raise Invalid(dict.fromkeys(unknown, f"Cut down by {', '.join(NAMES)}, as country=DE."))
+    return read(given)
 
 
 @main.group("rollups")

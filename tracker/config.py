@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tracker import clickid
+from tracker import clickid, countries
 from tracker.errors import SettingError
 
 PREFIX = "TRACKER_"
@@ -99,6 +99,17 @@ def _log(name: str, text: str | None) -> str | None:
     return str(path)
 
 
+def _countries(name: str, text: str | None) -> Path | None:
+    """A file that tells which country an address is in, looked into once."""
+    if text is None:
+        return None
+    path = Path(text).absolute()
+    problem = "it is no file" if "\0" in text or not path.is_file() else countries.problem_with(path)
+    if problem:
+        raise SettingError(f"{name} is a MaxMind database (.mmdb) of countries or cities, not “{text}”: {problem}.")
+    return path
+
+
 def ensure_data_dir(folder: Path) -> None:
     """Makes the data folder, for its owner only. Raises SettingError where it cannot be written."""
     try:
@@ -125,6 +136,7 @@ class Settings:
     spool_segment_bytes: int = 16 * 1024 * 1024
     spool_max_mb: int = SPOOL_MAX_MB
     access_log: str | None = None
+    geo_db: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -148,6 +160,7 @@ class Settings:
             click_id_param=_param("TRACKER_CLICK_ID_PARAM", _text(env, "CLICK_ID_PARAM")),
             spool_max_mb=_whole("TRACKER_SPOOL_MAX_MB", _text(env, "SPOOL_MAX_MB"), SPOOL_MAX_MB, 1, 2**20),
             access_log=_log("TRACKER_ACCESS_LOG", _text(env, "ACCESS_LOG")),
+            geo_db=_countries("TRACKER_GEO_DB", _text(env, "GEO_DB")),
             retention_days=_whole("TRACKER_RETENTION_DAYS", _text(env, "RETENTION_DAYS"), 0, 0, 36500),
         )
 

@@ -44,6 +44,31 @@ BOTS = (
     "python-requests/2.32.5",
 )
 REFERRERS = ("", "", "https://mail.google.com/", "https://l.facebook.com/", "https://www.google.com/")
+# Where people are, how many of them, what they speak, and a network of that country: nobody is asked there, and an
+# address is hashed and gone once its country is known.
+HOMES = (
+    ("2003:e0", 34, "de-DE,de;q=0.9,en;q=0.7"),
+    ("2a02:8388", 8, "de-AT,de;q=0.9"),
+    ("2a02:1210", 7, "de-CH,fr-CH;q=0.8"),
+    ("2a01:cb00", 14, "fr-FR,fr;q=0.9"),
+    ("2a02:c7f", 12, "en-GB,en;q=0.9"),
+    ("2600:1700", 13, "en-US,en;q=0.9"),
+    ("2001:b07", 6, "it-IT,it;q=0.9"),
+    ("2804:14c", 3, "pt-BR,pt;q=0.9"),
+    ("fd00", 3, "en"),
+)
+# More of them than in REFERRERS: a month knows more sites than a minute.
+SITES = (
+    *REFERRERS * 4,
+    "https://www.instagram.com/",
+    "https://www.linkedin.com/",
+    "https://www.bing.com/",
+    "https://chatgpt.com/",
+    "https://www.youtube.com/",
+    "https://eur01.safelinks.protection.outlook.com/",
+    "https://news.example/teapots",
+    "android-app://com.slack/",
+)
 
 
 class Sort(NamedTuple):
@@ -140,14 +165,14 @@ class _Story:
         at_ms = self._instant()
         bot = chance.random() < 0.012
         agent = chance.choice(BOTS if bot else BROWSERS)
-        # Addresses from the block that RFC 5737 sets aside for documentation, and ULA ones beside it.
-        address = f"fd00:{person >> 8 & 0xFFFF:x}:{person & 0xFF:x}::1"
-        base = self._event(Kind.IMPRESSION, sort, at_ms, agent, address)
+        network, _, language = chance.choices(HOMES, [home[1] for home in HOMES])[0]
+        address = f"{network}:{person >> 8 & 0xFFFF:x}:{person & 0xFF:x}::1"
+        base = self._event(Kind.IMPRESSION, sort, at_ms, agent, address)._replace(language=language)
         if sort.has_pixel:
             yield base
         if chance.random() > (0.5 if bot else sort.click):
             return
-        click = self._event(Kind.CLICK, sort, at_ms + chance.randint(2_000, 90_000), agent, address)
+        click = base._replace(kind=int(Kind.CLICK), at_ms=at_ms + chance.randint(2_000, 90_000), nonce=self._nonce())
         if chance.random() < 0.03:
             yield click._replace(verdict=int(Verdict.PREFETCH), nonce=self._nonce())
         yield click
@@ -178,7 +203,7 @@ class _Story:
             code=link.code,
             address=address,
             agent=agent,
-            referrer=self._chance.choice(REFERRERS),
+            referrer=self._chance.choice(SITES),
             language="en",
             gpc=False,
         )

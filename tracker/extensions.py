@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from zlib import crc32
 
 from flask_login import LoginManager
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf.csrf import CSRFProtect
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, MetaData, bindparam, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase
 
@@ -76,6 +77,13 @@ def hold(connection: Connection, name: str) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(crc32(name.encode()))))
+
+
+def in_list(column: Any, numbers: Iterable[int]) -> ColumnElement[bool]:
+    """Whether a column has one of these numbers, however many: they are written out, for parameters are limited."""
+    listed: Any = bindparam(None, sorted(numbers), expanding=True, literal_execute=True, unique=True)
+    condition: ColumnElement[bool] = column.in_(listed)
+    return condition
 
 
 def insert_into(dialect: str, table: Any) -> Any:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
+from tracker.reports.filters import DIMENSIONS
 from tracker.reports.metrics import Rate, Totals
 from tracker.stores import Drift
 
@@ -65,9 +66,12 @@ def report(console: Console, built: CampaignReport, group_by: str, lag_s: float)
     console.print(
         f"[bold]{built.campaign.name}[/bold]  {period.first} to {period.last}, {built.timezone}, {lag_s:.1f} s behind"
     )
+    if given := built.filters.given:
+        console.print("Only", ", ".join(f"{name}={value}" for name, value in given.items()))
     table = _table(console, group_by.capitalize())
+    unknown = "not known" if group_by in DIMENSIONS else "–"
     for group in built.groups[group_by]:
-        table.add_row(group.key or "–", *_cells(group.totals))
+        table.add_row(group.key or unknown, *_cells(group.totals))
     table.add_section()
     table.add_row("All", *_cells(built.totals), style="bold")
     if built.previous and built.previous_period:
@@ -77,7 +81,7 @@ def report(console: Console, built: CampaignReport, group_by: str, lag_s: float)
         console.print(f"Before: {built.previous_period.first} to {built.previous_period.last}")
     for name, change in (built.changes or {}).items():
         console.print(_change(name.replace("_", " "), change))
-    left_out = ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in built.totals.filtered.items())
+    left_out = ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in (built.totals.filtered or {}).items())
     console.print(f"Left out: {left_out or 'nothing'}")
 
 

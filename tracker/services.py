@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from flask import current_app, has_request_context, request
@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tracker import losses
 from tracker.config import Settings
+from tracker.countries import CountrySource, NoCountries, Origin
 from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
 from tracker.losses import Losses
@@ -66,6 +67,7 @@ class Services:
     settings: Settings
     store: EventStore
     spool: Spool
+    countries: CountrySource = field(default_factory=NoCountries)
 
     @property
     def public_url(self) -> str:
@@ -77,6 +79,11 @@ class Services:
     @property
     def own_domain(self) -> OwnDomain:
         return OwnDomain(tuple(dict.fromkeys((self.settings.public_url, self.public_url))))
+
+    def fresh_countries(self) -> Origin:
+        """Where countries come from at this moment."""
+        self.countries.refresh()
+        return self.countries.origin
 
     def health(self, now_ms: int) -> Health:
         folder = self.settings.spool_dir

@@ -217,6 +217,10 @@ def test_forgotten_visitors_can_be_new_again(store: EventStore) -> None:
     assert sum(cell.unique_n for cell in cells(store)) == 2
 
 
+def parts(store: EventStore, start: int, end: int, dimension: Dimension) -> list[Part]:
+    return store.breakdowns(1, start, end, [dimension])[dimension]
+
+
 def test_counted_events_break_down_by_what_is_known_of_them(store: EventStore) -> None:
     phone = {"device": "mobile", "os": "iOS", "browser": "Safari", "language": "de"}
     append(
@@ -229,17 +233,17 @@ def test_counted_events_break_down_by_what_is_known_of_them(store: EventStore) -
         event(6, campaign_id=2, referrer="mail.example"),
     )
     start = NOON_MS // days.BUCKET_MS
-    both = set(store.breakdown(1, start - 200, start + 200, Dimension.REFERRER))
+    both = set(parts(store, start - 200, start + 200, Dimension.REFERRER))
     assert both == {Part("mail.example", Kind.CLICK, 3, 3), Part("news.example", Kind.IMPRESSION, 1, 0)}
-    only_then = set(store.breakdown(1, start, start + 1, Dimension.REFERRER))
+    only_then = set(parts(store, start, start + 1, Dimension.REFERRER))
     assert only_then == {Part("mail.example", Kind.CLICK, 2, 2), Part("news.example", Kind.IMPRESSION, 1, 0)}
-    assert set(store.breakdown(1, start, start + 1, Dimension.DEVICE)) == {
+    assert set(parts(store, start, start + 1, Dimension.DEVICE)) == {
         Part("mobile", Kind.CLICK, 1, 1),
         Part("desktop", Kind.CLICK, 1, 1),
         Part("mobile", Kind.IMPRESSION, 1, 0),
     }
     assert store.revise([Revision(NOON_MS, 4, Verdict.COUNTED)])
-    assert Part("mobile", Kind.CLICK, 2, 1) in store.breakdown(1, start, start + 1, Dimension.DEVICE)
+    assert Part("mobile", Kind.CLICK, 2, 1) in parts(store, start, start + 1, Dimension.DEVICE)
     assert drifts(store) == []
 
 

@@ -16,6 +16,7 @@ from tracker.api.tables import csv_answer, page_by_id, wants_csv
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.reports import campaign as reports
+from tracker.reports import filters
 from tracker.services import services
 
 blueprint = protected("api_campaigns", __name__)
@@ -62,6 +63,7 @@ def stats(slug: str) -> Response:
     period = reports.read_period(workspace(), query["from_"], query["to"], now)
     if errors := _refusals(group_by, interval, period):
         raise Invalid(errors)
+    wanted = filters.read(query)
     found = reports.build(
         db.session(),
         services().store,
@@ -72,6 +74,7 @@ def stats(slug: str) -> Response:
         compare=query["compare"] == "previous",
         group_by=[group_by] if group_by else [],
         interval=interval,
+        filters=wanted,
     )
     content = shapes.stats(found, services().lag_s(days.to_ms(now)), group_by)
     return csv_answer(content.get("groups", content["series"])) if wants_csv() else answer(200, content)

@@ -31,6 +31,7 @@ def readyz() -> Response:
         "spool_bytes_max": found.spool_bytes_max,
         "lost": found.losses.n,
         "set_aside": found.set_aside,
+        "countries": str(services().fresh_countries()),
     }
     if found.lag_s is not None:
         state["lag_s"] = round(found.lag_s, 3)

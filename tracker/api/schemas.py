@@ -70,7 +70,24 @@ class PageQuery(Schema):
     cursor = fields.String(load_default=None)
 
 
-class StatsQuery(Schema):
+class Filtered(Schema):
+    """Filters of a report; `(none)` asks for what has no value."""
+
+    link = fields.String(metadata={"description": "Only this link, by its code."})
+    content = fields.String()
+    source = fields.String()
+    medium = fields.String()
+    term = fields.String()
+    channel = fields.String()
+    referrer = fields.String(metadata={"description": "Only hits that came from this host."})
+    country = fields.String(metadata={"description": "Only hits from this country, as ISO 3166 alpha-2."})
+    language = fields.String()
+    device = fields.String()
+    os = fields.String()
+    browser = fields.String()
+
+
+class StatsQuery(Filtered):
     from_ = fields.String(data_key="from", load_default=None, metadata={"description": "First local date, inclusive."})
     to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
     compare = fields.String(load_default=None, validate=validate.OneOf(["previous"]))

@@ -9,9 +9,11 @@ from tracker import days, snippets
 from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Conversion, Link, Report
 from tracker.money import Money
-from tracker.reports.campaign import CampaignReport, Group, Point
+from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
+from tracker.reports.grouping import Group
 from tracker.reports.metrics import Rate, Totals
+from tracker.reports.series import Point
 from tracker.stores import StoredEvent
 
 RATE_PLACES = 6
@@ -109,6 +111,8 @@ def event(row: StoredEvent, codes: dict[int, str]) -> dict[str, Any]:
         "device": row.device,
         "os": row.os,
         "browser": row.browser,
+        "country": row.country,
+        "channel": row.channel,
     }
 
 
@@ -161,6 +165,7 @@ def stats(found: CampaignReport, lag_s: float, group_by: str | None) -> dict[str
         "timezone": found.timezone,
         "as_of": instant(found.as_of),
         "lag_s": round(lag_s, 3),
+        "filters": dict(found.filters.given),
         "totals": totals(found.totals),
     }
     if found.previous and found.previous_period:

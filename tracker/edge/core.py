@@ -14,6 +14,7 @@ from itertools import count
 
 from tracker import clickid, codes
 from tracker.agents import describe
+from tracker.countries import CountrySource, NoCountries
 from tracker.edge import decide
 from tracker.edge.decide import WRONG_METHOD, Answer, Moment, Orphan, Pages, Request, Target
 from tracker.edge.linkcache import DatabaseAway, LinkCache
@@ -66,6 +67,7 @@ class Edge:
         pages: Pages,
         *,
         trusted_proxies: int = 0,
+        countries: CountrySource | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self.cache = cache
@@ -75,6 +77,8 @@ class Edge:
         self._key = key
         self._pages = pages
         self._trusted_proxies = trusted_proxies
+        self._countries = countries or NoCountries()
+        self._country_of = self._countries.code
         self._clock_ms = clock_ms
         self._poll_lock = threading.Lock()
         self._polled_at = 0.0
@@ -103,7 +107,7 @@ class Edge:
         moment = self.moment()
         try:
             if kind == Kind.CLICK:
-                answer, event = decide.click(request, code, target, moment, self._key, self._pages)
+                answer, event = decide.click(request, code, target, moment, self._key, self._pages, self._country_of)
             elif kind == Kind.IMPRESSION:
                 answer, event = decide.impression(request, code, target, moment)
             elif kind == Kind.HONEYPOT:
@@ -182,6 +186,7 @@ class Edge:
         """Brings up to date what the edge remembers of the database and of the disk; off the event loop."""
         self.cache.poll()
         self.spool.look_at_room()
+        self._countries.refresh()
 
     def poll_if_due(self) -> None:
         """For servers without an event loop: whoever comes first after the interval polls."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -100,6 +101,7 @@ class Target:
     own_names: frozenset[str]
     macros: dict[str, str] | None
     wants_agent: bool
+    wants_country: bool
     # What stands before and after the click id where nothing else has to be filled in or merged.
     before_id: str | None
     after_id: str
@@ -134,10 +136,19 @@ def speculation(purpose: str) -> bool:
     return not SPECULATIVE.isdisjoint(words)
 
 
+CountryOf = Callable[[str], str | None]
+
+
 def click(
-    request: Request, code: str, target: Target | Orphan, moment: Moment, key: clickid.Key, pages: Pages
+    request: Request,
+    code: str,
+    target: Target | Orphan,
+    moment: Moment,
+    key: clickid.Key,
+    pages: Pages,
+    country_of: CountryOf,
 ) -> tuple[Answer, Event]:
-    """A short link was followed."""
+    """A short link was followed. `country_of` is asked for an address where the destination wants its country."""
     if isinstance(target, Orphan):
         event = _event(Kind.CLICK, request, moment, Verdict.UNKNOWN_CODE, 0, code)
         return _elsewhere(target.fallback_url, 404, pages.not_found), event
@@ -149,7 +160,7 @@ def click(
     if verdict == Verdict.PREFETCH:
         return NOT_NOW, event
     click_id = "" if request.gpc else clickid.make(key, target.link_id, moment.at_ms, moment.nonce)
-    location = _location(target, request, click_id, moment)
+    location = _location(target, request, click_id, moment, country_of)
     return _redirect(target.status, location, target.referrer_policy), event
 
 
@@ -208,12 +219,14 @@ def _event(kind: Kind, request: Request, moment: Moment, verdict: Verdict, link_
     )
 
 
-def _location(target: Target, request: Request, click_id: str, moment: Moment) -> str:
+def _location(target: Target, request: Request, click_id: str, moment: Moment, country_of: CountryOf) -> str:
     if target.before_id is not None and click_id and not request.query:
         return target.before_id + click_id + target.after_id
     base, query, fragment, has_id = target.base, target.query, target.fragment, False
     if target.macros is not None:
         values = _macro_values(target, request, click_id, moment)
+        if target.wants_country:
+            values["country"] = country_of(request.address) or ""
         has_id = any("{clickid}" in part for part in (base, query or "", fragment or ""))
         base = fill(base, values)
         query = None if query is None else fill(query, values)
@@ -266,7 +279,6 @@ def fill(text: str, values: dict[str, str]) -> str:
 
 
 def _macro_values(target: Target, request: Request, click_id: str, moment: Moment) -> dict[str, str]:
-    """`country` needs a geographic database, which there is none of yet: it is left empty."""
     values = dict.fromkeys(MACROS, "")
     values.update(target.macros or {})
     if target.wants_agent:

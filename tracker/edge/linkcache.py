@@ -68,6 +68,7 @@ def compile_target(link: Row[*tuple[Any, ...]], click_id_param: str) -> Target:
         before_id=before_id,
         after_id="" if parts.fragment is None else f"#{parts.fragment}",
         wants_agent=not set(AgentFacts._fields).isdisjoint(marks),
+        wants_country="country" in marks,
         expires_at_ms=days.to_ms(link.expires_at) if link.expires_at else None,
         archived=link.archived_at is not None,
         fallback_url=_ascii_url(link.fallback_url) if link.fallback_url else None,

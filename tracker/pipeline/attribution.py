@@ -26,6 +26,7 @@ class Place(NamedTuple):
     workspace_id: int
     campaign_id: int | None = None
     link_id: int | None = None
+    medium: str = ""
 
 
 class Places:
@@ -49,9 +50,9 @@ class Places:
         self.workspaces = {place.workspace_id for place in self._by_id.values()}
 
     def _look_up(self, session: Session, condition: object) -> None:
-        query = select(Link.id, Link.code, Link.workspace_id, Link.campaign_id).where(condition)  # type: ignore[arg-type]
-        for link_id, code, workspace_id, campaign_id in session.execute(query):
-            self._by_id[link_id] = self._by_code[code] = Place(workspace_id, campaign_id, link_id)
+        query = select(Link.id, Link.code, Link.workspace_id, Link.campaign_id, Link.medium).where(condition)  # type: ignore[arg-type]
+        for link_id, code, workspace_id, campaign_id, medium in session.execute(query):
+            self._by_id[link_id] = self._by_code[code] = Place(workspace_id, campaign_id, link_id, medium)
 
     def of(self, event: Event) -> Place | None:
         return self._by_id.get(event.link_id) if event.link_id else self._by_code.get(event.code)
@@ -110,13 +111,10 @@ class Settling:
         with Session(self._engine) as session:
             waiting = conversions.unsettled(session, days.now(), self._upto)
             self._upto = waiting[-1].id if len(waiting) == conversions.SETTLE_MAX else 0
-            verdicts = self._store.verdicts([(each.click_at_ms, each.click_nonce) for each in waiting])
-            revisions = [
-                Revision(*click, Verdict.COUNTED, None, CONVERTED)
-                for click, verdict in verdicts.items()
-                if verdict in REVISABLE
-            ]
-            self._store.revise(revisions)
-            found = [each.id for each in waiting if (each.click_at_ms, each.click_nonce) in verdicts]
-            if found:
-                conversions.settle(session, found)
+            clicks = self._store.find_clicks([(each.click_at_ms, each.click_nonce) for each in waiting])
+            revisable = (click for click in clicks.values() if click.verdict in REVISABLE)
+            counted = Verdict.COUNTED
+            self._store.revise([Revision(click.at_ms, click.nonce, counted, None, CONVERTED) for click in revisable])
+            found = ((each.id, clicks.get((each.click_at_ms, each.click_nonce))) for each in waiting)
+            if settled := {conversion_id: click for conversion_id, click in found if click is not None}:
+                conversions.settle(session, settled)

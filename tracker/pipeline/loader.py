@@ -15,7 +15,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from tracker import days
+from tracker.channels import channel_of
 from tracker.config import Settings
+from tracker.countries import open_countries
 from tracker.events import Event, Kind, encode
 from tracker.jobs import Installation, Schedule, oldest_salt
 from tracker.metering import Meters
@@ -38,6 +40,9 @@ log = logging.getLogger(__name__)
 
 # The database's or the disk's: what failed is tried again.
 NOT_THE_RECORDS_FAULT = (OperationalError, InterfaceError, OSError)
+
+# A conversion's address and referrer are a shop's.
+HITS = frozenset({int(Kind.IMPRESSION), int(Kind.CLICK), int(Kind.HONEYPOT)})
 
 Record = tuple[int, Event]
 
@@ -62,6 +67,7 @@ class Loader:
         self._folder = settings.spool_dir
         self._visitors = Visitors(engine)
         self._judge = Judge(engine, store)
+        self._countries = open_countries(settings.geo_db, settings.data_dir)
         self._positions: dict[str, int] = {}
         self._settling = Settling(engine, store)
         self._schedule = Schedule(Installation(settings, engine, store))
@@ -123,6 +129,7 @@ class Loader:
 
     def load_once(self) -> int:
         """Takes one batch from each segment that has one; answers how many events were stored."""
+        self._countries.refresh()
         segment_names = segments.names(self._folder)
         # Asked before reading: whatever a writer wrote before it let go is then certain to be seen.
         complete = [segment for segment in segment_names if segments.is_complete(self._folder / segment)]
@@ -249,6 +256,7 @@ class Loader:
         workspace_id = place.workspace_id if place else places.first_workspace
         known = known_of(event.agent, event.referrer, event.language)
         judgement = judge(event, self._judge.rules(workspace_id), known.referrer, known=place is not None)
+        is_hit = event.kind in HITS
         # By position, in the order of StoredEvent's fields: names cost a microsecond here.
         return StoredEvent(
             event.at_ms,
@@ -267,8 +275,8 @@ class Loader:
             known.device,
             known.os,
             known.browser,
-            None,
-            None,
+            self._countries.code(event.address) if is_hit else None,
+            channel_of(known.referrer, place.medium) if is_hit and place else None,
         )
 
     def _place(self, session: Session, places: Places, event: Event) -> Place | None:

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tracker import conversions, days
+from tracker import days
+from tracker.days import Span
 from tracker.errors import Invalid
-from tracker.events import Kind
 from tracker.models import Campaign, Link, Workspace
 from tracker.reports import comparison, metrics
-from tracker.stores import Cell, EventStore
+from tracker.reports.facts import Facts, gather
+from tracker.reports.filters import DIMENSIONS, EVERYTHING, LINK_FIELDS, NAMES, Filters
+from tracker.reports.grouping import Group, by_dimension, by_field
+from tracker.reports.series import Point, series
+from tracker.stores import ALL, Dimension, EventStore, Selection
 
 DAYS_DEFAULT = 14
 DAYS_MAX = 1100
 HOURLY_DAYS_MAX = 31
 IN_MAX = 500
+DAY = 96  # in buckets
 FIRST_DAY, LAST_DAY = date(1980, 1, 1), date(2100, 1, 1)
 INTERVALS = ("day", "hour", "week", "month")
-GROUPS: dict[str, Callable[[Link], str | None]] = {
-    "link": lambda link: link.code,
-    "content": lambda link: link.content,
-    "source": lambda link: link.source,
-    "medium": lambda link: link.medium,
-    "term": lambda link: link.term,
-}
+GROUPS = NAMES
 
 
 class Period(NamedTuple):
@@ -48,29 +47,13 @@ class Period(NamedTuple):
         """As many days, directly before."""
         return Period(self.first - timedelta(days=self.length), self.first - timedelta(days=1))
 
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One step of the series. `at` is a local date, or for hours an instant with its offset."""
-
-    at: date | datetime
-    impressions: int = 0
-    clicks: int = 0
-    conversions: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The metrics of the links that share one value; `key` is None for links without one."""
-
-    key: str | None
-    totals: metrics.Totals
-    links: list[Link]
+    def spans(self, zone: ZoneInfo) -> list[Span]:
+        return list(days.spans(*days.bucket_range(self.first, self.last, zone), zone))
 
 
 @dataclass(frozen=True, slots=True)
 class CampaignReport:
-    """Everything a campaign page shows of one period."""
+    """Everything a campaign page shows of one period, cut down by `filters`."""
 
     campaign: Campaign
     period: Period
@@ -84,6 +67,7 @@ class CampaignReport:
     previous_series: list[Point] | None
     changes: dict[str, comparison.Difference | None] | None
     outside_window: int
+    filters: Filters
 
 
 def default_period(workspace: Workspace, now: datetime) -> Period:
@@ -143,30 +127,42 @@ def build(
     compare: bool = False,
     group_by: Iterable[str] = (),
     interval: str = "day",
+    filters: Filters = EVERYTHING,
 ) -> CampaignReport:
-    """Puts the report together. `group_by` names keys of GROUPS; `compare` adds as many days directly before."""
-    zone = ZoneInfo(workspace.timezone)
-    cells, sales, outside = _collect(session, store, campaign, period, zone)
-    links = _links(session, campaign, {cell.link_id for cell in cells} | set(sales)) if group_by else []
+    """Puts the report together. `group_by` names keys of GROUPS; `compare` adds as many days directly before.
+
+    Raises Invalid where more links have a value than a report can be cut down to.
+    """
+    group_by = list(group_by)
+    reading = _Reading(session, store, campaign, ZoneInfo(workspace.timezone), interval, filters)
+    facts, steps = reading.of(period, [DIMENSIONS[name] for name in group_by if name in DIMENSIONS])
+    found = _totals(facts, filters)
+    previous, series_before = None, None
     before = period.before if compare else None
-    previous = None
     if before:
-        cells_before, sales_before, _ = _collect(session, store, campaign, before, zone)
-        previous = metrics.totals(cells_before, sales_before)
-    found = metrics.totals(cells, sales)
+        facts_before, series_before = reading.of(before)
+        previous = _totals(facts_before, filters)
+    links = []
+    if any(name in LINK_FIELDS for name in group_by):
+        links = [link for link in _links(session, campaign, facts.links) if filters.fits(link)]
+    groups = {
+        name: by_dimension(facts, found, name) if name in DIMENSIONS else by_field(links, facts, name)
+        for name in group_by
+    }
     return CampaignReport(
         campaign=campaign,
         period=period,
         timezone=workspace.timezone,
         as_of=now.astimezone(UTC),
         totals=found,
-        series=_series(session, store, campaign, period, zone, interval),
-        groups={name: _groups(links, cells, sales, name) for name in group_by},
+        series=steps,
+        groups=groups,
         previous_period=before,
         previous=previous,
-        previous_series=_series(session, store, campaign, before, zone, interval) if before else None,
+        previous_series=series_before,
         changes=comparison.changes(found, previous) if previous else None,
-        outside_window=outside,
+        outside_window=facts.outside,
+        filters=filters,
     )
 
 
@@ -174,24 +170,59 @@ def totals(
     session: Session, store: EventStore, workspace: Workspace, campaign: Campaign, period: Period
 ) -> metrics.Totals:
     """The totals alone, for lists of campaigns."""
-    cells, sales, _ = _collect(session, store, campaign, period, ZoneInfo(workspace.timezone))
-    return metrics.totals(cells, sales)
+    spans = period.spans(ZoneInfo(workspace.timezone))
+    return _totals(gather(session, store, campaign.id, spans, selection=ALL), EVERYTHING)
 
 
-def _collect(
-    session: Session, store: EventStore, campaign: Campaign, period: Period, zone: ZoneInfo
-) -> tuple[list[Cell], dict[int, metrics.Sales], int]:
-    start, end = days.bucket_range(period.first, period.last, zone)
-    sales: dict[int, metrics.Sales] = {}
-    outside = 0
-    for row in conversions.sums(session, campaign.id, start * days.BUCKET_MS, end * days.BUCKET_MS):
-        outside += row.outside
-        known = sales.get(row.link_id, metrics.Sales())
-        minor = dict(known.minor)
-        if row.currency and row.minor is not None:
-            minor[row.currency] = minor.get(row.currency, 0) + row.minor
-        sales[row.link_id] = metrics.Sales(known.conversions + row.n, minor)
-    return store.totals(campaign.id, start, end), sales, outside
+def raw_missing_before(store: EventStore, campaign: Campaign, period: Period, zone: ZoneInfo) -> datetime | None:
+    """The instant before which events of a period are deleted, so that no filter by hit can find them; or None."""
+    since_ms = store.raw_since_ms()
+    begins_ms = period.spans(zone)[0].start * days.BUCKET_MS
+    first = store.first_bucket(campaign.id)
+    if first is None or max(begins_ms, first * days.BUCKET_MS) >= since_ms:
+        return None
+    return days.from_ms(since_ms)
+
+
+def _totals(facts: Facts, filters: Filters) -> metrics.Totals:
+    return metrics.totals(facts.cells, facts.sales, of_link=filters.of_link)
+
+
+class _Reading:
+    """Reads the facts and the series of one period after another, in the same steps and by the same filters."""
+
+    def __init__(
+        self,
+        session: Session,
+        store: EventStore,
+        campaign: Campaign,
+        zone: ZoneInfo,
+        interval: str,
+        filters: Filters,
+    ) -> None:
+        self._session, self._store, self._campaign = session, store, campaign
+        self._zone, self._interval = zone, interval
+        self._filters = filters
+
+    def of(self, period: Period, dimensions: Sequence[Dimension] = ()) -> tuple[Facts, list[Point]]:
+        spans = period.spans(self._zone)
+        found = gather(
+            self._session,
+            self._store,
+            self._campaign.id,
+            spans,
+            selection=self._selection(spans),
+            dimensions=dimensions,
+            step=4 if self._interval == "hour" else DAY,
+        )
+        return found, series(found, period.first, period.last, spans, self._interval)
+
+    def _selection(self, spans: Sequence[Span]) -> Selection:
+        """What the filters select; which links, told by all that anything happened on in this period."""
+        if not self._filters.by_link:
+            return self._filters.selection([])
+        all_of_it = gather(self._session, self._store, self._campaign.id, spans, selection=ALL)
+        return self._filters.selection(_links(self._session, self._campaign, all_of_it.links))
 
 
 def _links(session: Session, campaign: Campaign, seen: set[int]) -> list[Link]:
@@ -201,62 +232,3 @@ def _links(session: Session, campaign: Campaign, seen: set[int]) -> list[Link]:
     for start in range(0, len(moved), IN_MAX):
         own += session.scalars(select(Link).where(Link.id.in_(moved[start : start + IN_MAX])))
     return own
-
-
-def _groups(links: list[Link], cells: list[Cell], sales: dict[int, metrics.Sales], name: str) -> list[Group]:
-    """Links by their key, the busiest group first."""
-    key_of, of_link = GROUPS[name], name == "link"
-    grouped: dict[str | None, list[Link]] = {}
-    for link in links:
-        grouped.setdefault(key_of(link), []).append(link)
-    groups = []
-    for key, members in grouped.items():
-        ids = {link.id for link in members}
-        part = {link_id: sale for link_id, sale in sales.items() if link_id in ids}
-        found = metrics.totals((cell for cell in cells if cell.link_id in ids), part, of_link=of_link)
-        groups.append(Group(key, found, members))
-    return sorted(groups, key=lambda group: (-group.totals.clicks, -group.totals.impressions, group.key or ""))
-
-
-def _series(
-    session: Session, store: EventStore, campaign: Campaign, period: Period, zone: ZoneInfo, interval: str
-) -> list[Point]:
-    """Every step of the period, those without events too."""
-    start, end = days.bucket_range(period.first, period.last, zone)
-    spans = list(days.spans(start, end, zone))
-    hourly = interval == "hour"
-    step = 4 if hourly else 96
-    counts: dict[date | datetime, list[int]] = {}
-    if hourly:
-        for span in spans:
-            for index in range((span.start + span.offset) // 4, -(-(span.end + span.offset) // 4)):
-                counts[_hour(index, span.offset)] = [0, 0, 0]
-    else:
-        for day in days.dates(period.first, period.last):
-            counts.setdefault(_start_of_step(day, interval, period), [0, 0, 0])
-
-    def add(offset: int, index: int, column: int, n: int) -> None:
-        at = _hour(index, offset) if hourly else _start_of_step(days.local_day(index), interval, period)
-        counts[at][column] += n
-
-    for found in store.series(campaign.id, spans, step):
-        add(found.offset, found.number, 0 if found.kind == Kind.IMPRESSION else 1, found.n)
-    for span in spans:
-        for index, n in conversions.series(session, campaign.id, span, step):
-            add(span.offset, index, 2, n)
-    return [Point(at, *three) for at, three in counts.items()]
-
-
-def _hour(index: int, offset: int) -> datetime:
-    """The local hour of a step, with the offset it was counted at (an hour repeated in autumn is two steps)."""
-    zone = timezone(timedelta(seconds=offset * days.BUCKET_S))
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(hours=index)).replace(tzinfo=zone)
-
-
-def _start_of_step(day: date, interval: str, period: Period) -> date:
-    """The first day of the step that a day falls in, no earlier than the period itself begins."""
-    if interval == "week":
-        return max(day - timedelta(days=day.weekday()), period.first)
-    if interval == "month":
-        return max(day.replace(day=1), period.first)
-    return day

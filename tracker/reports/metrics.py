@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tracker.events import Kind, Verdict
 from tracker.money import Money
 from tracker.reports.statistics import wilson
-from tracker.stores import Cell
+from tracker.stores import Cell, Part
 
 # The README's table of metrics is held to this one by a test.
 DEFINITIONS = {
@@ -55,7 +55,7 @@ class Sales:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The metrics of one campaign, link or group over one period."""
+    """The metrics of one campaign, link or group over one period. `filtered` is None where it is not known."""
 
     impressions: int
     clicks: int
@@ -64,7 +64,7 @@ class Totals:
     ctr: Rate
     conversion_rate: Rate
     revenue: list[Money]
-    filtered: dict[str, int]
+    filtered: dict[str, int] | None
 
 
 def totals(cells: Iterable[Cell], sales: Mapping[int, Sales], *, of_link: bool = False) -> Totals:
@@ -97,6 +97,31 @@ def totals(cells: Iterable[Cell], sales: Mapping[int, Sales], *, of_link: bool =
         conversion_rate=Rate(converted, clicked),
         revenue=_revenue(sales.values()),
         filtered=dict(sorted(filtered.items(), key=lambda item: (-item[1], item[0]))),
+    )
+
+
+def of_parts(parts: Iterable[Part], sales: Sales, *, comparable: bool) -> Totals:
+    """The metrics of hits that share a value of a dimension. What was left out is not known by value.
+
+    `comparable`: every click came by a link that has impressions. Else there is no CTR: which link a hit of this value
+    was on is not known, and so not which to leave out.
+    """
+    seen = clicked = unique = 0
+    for part in parts:
+        if part.kind == Kind.IMPRESSION:
+            seen += part.n
+        elif part.kind == Kind.CLICK:
+            clicked += part.n
+            unique += part.unique_n
+    return Totals(
+        impressions=seen,
+        clicks=clicked,
+        unique_clicks=unique,
+        conversions=sales.conversions,
+        ctr=Rate(clicked, seen) if comparable else Rate(0, 0),
+        conversion_rate=Rate(sales.conversions, clicked),
+        revenue=_revenue([sales]),
+        filtered=None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine
 
 from tracker.stores.contract import (
+    ALL,
     Batch,
     Cell,
     Dimension,
@@ -14,6 +15,8 @@ from tracker.stores.contract import (
     Part,
     Reason,
     Revision,
+    Selected,
+    Selection,
     StaleBatch,
     Step,
     StoredEvent,
@@ -21,6 +24,7 @@ from tracker.stores.contract import (
 from tracker.stores.sql import SqlStore
 
 __all__ = [
+    "ALL",
     "Batch",
     "Cell",
     "Dimension",
@@ -30,6 +34,8 @@ __all__ = [
     "Part",
     "Reason",
     "Revision",
+    "Selected",
+    "Selection",
     "StaleBatch",
     "Step",
     "StoredEvent",

@@ -93,6 +93,28 @@ class Part(NamedTuple):
     unique_n: int
 
 
+class Selection(NamedTuple):
+    """Which hits of a campaign: those on these links (`None`: on any) that have all of these values (`None`: none).
+
+    `of_link`: in parts, unique clicks are a visitor's first on the link and not on the campaign.
+    """
+
+    links: frozenset[int] | None = None
+    values: Mapping[Dimension, str | None] = {}
+    of_link: bool = False
+
+
+ALL = Selection()
+
+
+class Selected(NamedTuple):
+    """Sums of selected hits: as `totals`, `series` and `breakdowns` give them of all."""
+
+    cells: list[Cell]
+    steps: list[Step]
+    parts: Mapping[Dimension, list[Part]]
+
+
 class Reason(NamedTuple):
     """Events of one kind and verdict that rest on the same: a bot's name, or `None` where the verdict says it all."""
 
@@ -156,12 +178,32 @@ class EventStore(Protocol):
         """Sums over the buckets from `start` to before `end`."""
         ...
 
-    def series(self, campaign_id: int, spans: Sequence[Span], step: int) -> list[Step]:
-        """Counted impressions and clicks in steps of `step` buckets, local to each span's offset."""
+    def series(
+        self, campaign_id: int, spans: Sequence[Span], step: int, links: frozenset[int] | None = None
+    ) -> list[Step]:
+        """Counted impressions and clicks in steps of `step` buckets, local to each span's offset; of all links, or of
+        these."""
         ...
 
-    def breakdown(self, campaign_id: int, start: int, end: int, dimension: Dimension) -> list[Part]:
-        """Counted impressions and clicks by the values of a dimension; those without a value are left out."""
+    def breakdowns(
+        self, campaign_id: int, start: int, end: int, dimensions: Sequence[Dimension]
+    ) -> dict[Dimension, list[Part]]:
+        """Counted impressions and clicks by the values of each dimension; those without a value are left out."""
+        ...
+
+    def select(
+        self,
+        campaign_id: int,
+        spans: Sequence[Span],
+        step: int,
+        selection: Selection,
+        dimensions: Sequence[Dimension] = (),
+    ) -> Selected:
+        """Sums of selected impressions and clicks from raw events: only of those that retention has left."""
+        ...
+
+    def raw_since_ms(self) -> int:
+        """The instant before which raw events have been deleted; 0 where none have been."""
         ...
 
     def first_bucket(self, campaign_id: int) -> int | None:
@@ -190,8 +232,8 @@ class EventStore(Protocol):
         """The click of a click id."""
         ...
 
-    def verdicts(self, clicks: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
-        """The verdicts of those of these clicks that are stored, by their ids."""
+    def find_clicks(self, ids: Sequence[tuple[int, int]]) -> dict[tuple[int, int], StoredEvent]:
+        """Those of these clicks that are stored, by their ids."""
         ...
 
     def revise(self, revisions: Sequence[Revision]) -> int:

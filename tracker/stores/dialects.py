@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from sqlalchemy import Connection, Engine, Executable, Table, delete, insert, select, text
+from sqlalchemy import Connection, Engine, Executable, Select, Table, delete, func, insert, select, text, tuple_
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from tracker.extensions import hold, insert_into
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import psycopg
 
 PRUNED_AT_ONCE = 20_000
+READ_AT_ONCE = 5_000
 PARTITION_MS = 7 * 86_400_000
 PARTITION_PREFIX = "events_w"
 
@@ -48,6 +50,10 @@ class Dialect(Protocol):
         """Until the transaction ends nobody else adds to a rollup, and all that was added before can be seen."""
         ...
 
+    def tally(self, connection: Connection, query: Select[Any]) -> list[Counter[int | None]]:
+        """How often each value of each column comes in the rows of a query, which is read once."""
+        ...
+
     def prune(self, engine: Engine, before_ms: int) -> int:
         """Deletes older events, so that no writer waits long; answers how many."""
         ...
@@ -78,6 +84,20 @@ class Sqlite:
 
     def keep_writers_out(self, connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def tally(self, connection: Connection, query: Select[Any]) -> list[Counter[int | None]]:
+        # SQLite groups by sorting, once for each column: counting here is several times as quick.
+        compiled = query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+        counted: list[Counter[int | None]] = [Counter() for _ in query.selected_columns]
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(str(compiled))
+            while rows := cursor.fetchmany(READ_AT_ONCE):
+                for counter, column in zip(counted, zip(*rows, strict=True), strict=True):
+                    counter.update(column)
+        finally:
+            cursor.close()
+        return counted
 
     def prune(self, engine: Engine, before_ms: int) -> int:
         return _prune_rows(engine, before_ms)
@@ -161,6 +181,18 @@ class Postgres:
 
     def keep_writers_out(self, connection: Connection) -> None:
         connection.execute(text("LOCK TABLE rollups, rollup_orphan_days IN SHARE ROW EXCLUSIVE MODE"))
+
+    def tally(self, connection: Connection, query: Select[Any]) -> list[Counter[int | None]]:
+        rows = query.subquery()
+        sets = func.grouping_sets(*(tuple_(column) for column in rows.c))
+        places = select(func.grouping(*rows.c), *rows.c, func.count()).group_by(sets)
+        counted: list[Counter[int | None]] = [Counter() for _ in rows.c]
+        # GROUPING has a bit for each column, the first one's highest; that of the one grouped by is not set.
+        of_mask = {(1 << len(counted)) - 1 - (1 << place): -1 - place for place in range(len(counted))}
+        for mask, *values, n in connection.execute(places):
+            place = of_mask[mask]
+            counted[place][values[place]] = n
+        return counted
 
     def prune(self, engine: Engine, before_ms: int) -> int:
         pruned = 0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from sqlalchemy import Column, Engine, Select, Table, and_, func, literal, or_, select, union_all
 
 from tracker.days import Span
-from tracker.events import Kind
-from tracker.stores.contract import Cell, Dimension, Orphan, Part, Reason, Step, StoredEvent
+from tracker.events import Kind, Verdict
+from tracker.extensions import in_list
+from tracker.stores import selecting
+from tracker.stores.contract import Cell, Dimension, Orphan, Part, Reason, Selected, Selection, Step, StoredEvent
+from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
     DAY,
     added_columns,
@@ -24,7 +27,11 @@ from tracker.stores.rollups import (
     rollups,
 )
 from tracker.stores.rows import ID, chunks, stored, texts_by_id
+from tracker.sums import StoreMark
 
+PRUNED_BEFORE = "pruned_before_ms"
+
+marks = cast(Table, StoreMark.__table__)
 SHOWN = (Kind.IMPRESSION, Kind.CLICK)
 
 
@@ -33,18 +40,40 @@ class SqlReader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._dialect = dialect_of(engine)
 
     def totals(self, campaign_id: int, start: int, end: int) -> list[Cell]:
         keys = ("link_id", "kind", "verdict")
         found = self._sums(rollups, rollup_days, keys, {"campaign_id": campaign_id}, start, end)
         return [Cell(*row) for row in found]
 
-    def breakdown(self, campaign_id: int, start: int, end: int, dimension: Dimension) -> list[Part]:
-        of = {"campaign_id": campaign_id, "dimension": int(dimension)}
-        found = self._sums(rollup_parts, rollup_part_days, ("value_id", "kind"), of, start, end)
+    def breakdowns(
+        self, campaign_id: int, start: int, end: int, dimensions: Sequence[Dimension]
+    ) -> dict[Dimension, list[Part]]:
+        of = {"campaign_id": campaign_id, "dimension": tuple(map(int, dimensions))}
+        found = self._sums(rollup_parts, rollup_part_days, ("dimension", "value_id", "kind"), of, start, end)
         with self._engine.connect() as connection:
-            names = texts_by_id(connection, (row[0] for row in found))
-        return [Part(names[value], kind, n, unique_n) for value, kind, n, unique_n in found if kind in SHOWN]
+            names = texts_by_id(connection, (row[1] for row in found))
+        parts: dict[Dimension, list[Part]] = {dimension: [] for dimension in dimensions}
+        for dimension, value, kind, n, unique_n in found:
+            if n and kind in SHOWN:
+                parts[Dimension(dimension)].append(Part(names[value], kind, n, unique_n))
+        return parts
+
+    def select(
+        self,
+        campaign_id: int,
+        spans: Sequence[Span],
+        step: int,
+        selection: Selection,
+        dimensions: Sequence[Dimension] = (),
+    ) -> Selected:
+        with self._engine.connect() as connection:
+            return selecting.tally(connection, self._dialect, campaign_id, spans, step, selection, dimensions)
+
+    def raw_since_ms(self) -> int:
+        with self._engine.connect() as connection:
+            return connection.scalar(select(marks.c.value).where(marks.c.name == PRUNED_BEFORE)) or 0
 
     def reasons(self, campaign_id: int, start: int, end: int) -> list[Reason]:
         keys = ("kind", "verdict", "detail_id")
@@ -56,7 +85,7 @@ class SqlReader:
         ]
 
     def _sums(
-        self, fine: Table, coarse: Table, keys: tuple[str, ...], of: dict[str, int], start: int, end: int
+        self, fine: Table, coarse: Table, keys: tuple[str, ...], of: Mapping[str, Any], start: int, end: int
     ) -> list[tuple[int, ...]]:
         """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser rollup."""
         first_day, last_day = -(-start // DAY), end // DAY
@@ -75,8 +104,12 @@ class SqlReader:
         with self._engine.connect() as connection:
             return [tuple(int(value) for value in row) for row in connection.execute(query)]
 
-    def series(self, campaign_id: int, spans: Sequence[Span], step: int) -> list[Step]:
-        steps, found = rollup_steps.c, []
+    def series(
+        self, campaign_id: int, spans: Sequence[Span], step: int, links: frozenset[int] | None = None
+    ) -> list[Step]:
+        # Those of all links are summed already.
+        steps, found = rollup_steps.c if links is None else rollups.c, []
+        chosen = () if links is None else (in_list(rollups.c.link_id, links), rollups.c.verdict == Verdict.COUNTED)
         with self._engine.connect() as connection:
             for span in spans:
                 index = ((steps.bucket + span.offset) // literal(step, literal_execute=True)).label("step")
@@ -87,6 +120,7 @@ class SqlReader:
                         steps.bucket >= span.start,
                         steps.bucket < span.end,
                         steps.kind.in_(SHOWN),
+                        *chosen,
                     )
                     .group_by(index, steps.kind)
                 )
@@ -141,19 +175,22 @@ class SqlReader:
             row = connection.execute(query).first()
         return StoredEvent(*row) if row else None
 
-    def verdicts(self, clicks: Sequence[tuple[int, int]]) -> dict[tuple[int, int], int]:
-        found: dict[tuple[int, int], int] = {}
-        columns = (events.c.at_ms, events.c.nonce, events.c.verdict)
+    def find_clicks(self, ids: Sequence[tuple[int, int]]) -> dict[tuple[int, int], StoredEvent]:
+        found: dict[tuple[int, int], StoredEvent] = {}
         with self._engine.connect() as connection:
-            for chunk in chunks(clicks):
-                query = select(*columns).where(ID.in_(chunk), events.c.kind == Kind.CLICK)
-                found.update(((at_ms, nonce), verdict) for at_ms, nonce, verdict in connection.execute(query))
+            for chunk in chunks(ids):
+                query = stored().where(ID.in_(chunk), events.c.kind == Kind.CLICK)
+                rows = (StoredEvent(*row) for row in connection.execute(query))
+                found.update(((row.at_ms, row.nonce), row) for row in rows)
         return found
 
 
 def _part(
-    table: Table, by: Column[int], names: tuple[str, ...], of: dict[str, int], start: int, end: int
+    table: Table, by: Column[int], names: tuple[str, ...], of: Mapping[str, Any], start: int, end: int
 ) -> Select[Any]:
     """The rows of a rollup table from `start` to before `end` of the column that cuts it."""
     columns = [table.c[name] for name in names]
-    return select(*columns).where(*(table.c[name] == value for name, value in of.items()), by >= start, by < end)
+    wanted = (
+        table.c[name].in_(value) if isinstance(value, tuple) else table.c[name] == value for name, value in of.items()
+    )
+    return select(*columns).where(*wanted, by >= start, by < end)

@@ -32,8 +32,7 @@ from tracker.stores.contract import (
     StaleBatch,
     StoredEvent,
 )
-from tracker.stores.dialects import dialect_of
-from tracker.stores.reading import SqlReader
+from tracker.stores.reading import PRUNED_BEFORE, SqlReader, marks
 from tracker.stores.rollups import (
     DAY_MS,
     VALUE_COLUMNS,
@@ -54,15 +53,12 @@ from tracker.stores.rows import (
     texts_of,
     values_of,
 )
-from tracker.sums import StoreMark
 
 TEXTS_REMEMBERED_MAX = 50_000
-PRUNED_BEFORE = "pruned_before_ms"
 VISITORS_BEFORE = "visitors_before_day"
 SHOWN = (Kind.IMPRESSION, Kind.CLICK)
 
 ledger = cast(Table, LoadedBatch.__table__)
-marks = cast(Table, StoreMark.__table__)
 
 
 class SqlStore(SqlReader):
@@ -70,7 +66,6 @@ class SqlStore(SqlReader):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._dialect = dialect_of(engine)
         self._text_ids: dict[str, int] = {}
 
     # What the loader writes.

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from tracker import campaigns, conversions, days
+from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.reports import campaign as campaign_report
-from tracker.reports.campaign import CampaignReport, Period
+from tracker.reports import filters
+from tracker.reports.campaign import CampaignReport
+from tracker.reports.filters import Filters
 from tracker.services import services
-from tracker.web import changes, drawing, periods, responses, summaries
+from tracker.web import breakdowns, changes, drawing, periods, responses, summaries
 from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
 
 pages = Blueprint("campaigns", __name__)
 responses.add_not_found(pages)
-
-GROUPED_BY = ("link", "content")
 
 
 @pages.get("/campaigns")
@@ -42,34 +45,55 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
     campaign = campaigns.find(db.session(), workspace, slug)
     now, store = days.now(), services().store
     began_today = campaign_report.began_today(store, campaign, workspace, now)
-    choice = periods.choose(workspace, request.args, now, began_today=began_today)
-    found = campaign_report.build(
+    wanted, refused = _filters()
+    whole = breakdowns.whole(request.args)
+    kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {})}
+    choice = periods.choose(workspace, request.args, now, began_today=began_today, kept=kept)
+    build = partial(
+        campaign_report.build,
         db.session(),
         store,
         workspace,
         campaign,
-        choice.period,
         now=now,
-        compare=True,
-        group_by=GROUPED_BY,
+        filters=wanted,
         interval=choice.interval,
     )
-    today = Period(*[days.today(ZoneInfo(workspace.timezone), now)] * 2)
+    names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
+    found = build(choice.period, compare=True, group_by=names)
+    today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
     page = render_template(
         "campaigns/report.html",
         report=found,
         choice=choice,
-        today=campaign_report.build(db.session(), store, workspace, campaign, today, now=now).totals
-        if choice.shows_today
+        refused=refused,
+        chips=breakdowns.chips(wanted),
+        raw_missing_before=campaign_report.raw_missing_before(store, campaign, choice.period, zone)
+        if wanted.given
         else None,
+        today=build(today).totals if choice.shows_today else None,
         changes=_changes(found),
         bands=drawing.bands(found),
-        groups={name: drawing.groups(members) for name, members in found.groups.items()},
+        groups={
+            name: drawing.groups(found.groups[name], breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN)
+            for name in breakdowns.FIELDS
+            if name in found.groups
+        },
+        breakdowns=breakdowns.tables(found, whole),
+        whole=whole,
         charts=drawing.charts(found, choice.metric),
         unmatched=conversions.unmatched_count(db.session(), workspace),
         lag_s=_lag_s(now),
     )
-    return page, 422 if choice.errors else 200
+    return page, 422 if choice.errors or refused else 200
+
+
+def _filters() -> tuple[Filters, Mapping[str, str]]:
+    """The filters of this request, and why they are none where they cannot be used."""
+    try:
+        return filters.read(request.args), {}
+    except Invalid as refusal:
+        return filters.EVERYTHING, refusal.errors
 
 
 def _lag_s(now: datetime) -> float:

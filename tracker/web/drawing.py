@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from tracker.reports.campaign import CampaignReport, Group, Point
+from tracker.reports.campaign import CampaignReport
+from tracker.reports.grouping import Group
+from tracker.reports.series import Point
 from tracker.web import charts as geometry
 from tracker.web import formats, words
 from tracker.web.charts import NARROW, WIDE, Band, Chart, Value
 
-GROUPS_SHOWN = 50
+GROUPS_SHOWN = 15
 NOUNS = {
     "clicks": ("click", "clicks"),
     "impressions": ("impression", "impressions"),
@@ -87,8 +89,8 @@ def bands(report: CampaignReport) -> dict[str, Band | None]:
     return found
 
 
-def groups(found: list[Group]) -> GroupTable:
-    shown = found[:GROUPS_SHOWN]
+def groups(found: list[Group], shown_max: int = GROUPS_SHOWN) -> GroupTable:
+    shown = found[:shown_max]
     ctr_top = geometry.band_top(group.totals.ctr for group in shown)
     conversion_top = geometry.band_top(group.totals.conversion_rate for group in shown)
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -178,7 +179,36 @@ def size(n_bytes: int) -> str:
     return format_unit(round(n_bytes / 10**exponent, 1), unit, length="short", locale=number_locale())
 
 
+@lru_cache(maxsize=4096)
+def value(name: str, key: str | None) -> str:
+    """What a value of a dimension, or of a link's field, is called; the pages are in English."""
+    if key is None:
+        return f"without {name}" if name in words.FIELDS else words.UNKNOWN.get(name, "not known")
+    names: Mapping[str, str] = {
+        "country": ENGLISH.territories,
+        "language": ENGLISH.languages,
+        "channel": words.CHANNELS,
+        "device": words.DEVICES,
+    }.get(name, {})
+    return str(names.get(key, key))
+
+
 def register(app: Flask) -> None:
-    filters = (number, percent, rate, limits, money, day, full_day, period, moment, iso, lag, signed_number, size)
+    filters = (
+        number,
+        percent,
+        rate,
+        limits,
+        money,
+        day,
+        full_day,
+        period,
+        moment,
+        iso,
+        lag,
+        signed_number,
+        size,
+        value,
+    )
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(words=words, this_zone=zone)

@@ -12,6 +12,7 @@ from tracker.errors import Invalid
 from tracker.models import Workspace
 from tracker.reports import campaign as campaign_report
 from tracker.reports.campaign import Period
+from tracker.reports.filters import NAMES
 
 BARS_MAX = 120
 STEP_DAYS = {"hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 28.0}
@@ -39,6 +40,7 @@ class Choice:
     began_today: bool
     shows_today: bool
     typed: Mapping[str, str]
+    kept: Mapping[str, str]
     errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -50,9 +52,18 @@ class Choice:
         wanted: dict[str, str | None] = {**self.typed, **changes}
         return {name: value for name, value in wanted.items() if value}
 
+    def without_filters(self) -> dict[str, str]:
+        """The query of this page showing everything."""
+        return self.query(**dict.fromkeys(NAMES))
 
-def choose(workspace: Workspace, args: Mapping[str, str], now: datetime, *, began_today: bool) -> Choice:
-    """Reads `from`, `to`, `interval` and `metric`. A period that cannot be read is answered with the default one."""
+
+def choose(
+    workspace: Workspace, args: Mapping[str, str], now: datetime, *, began_today: bool, kept: Mapping[str, str]
+) -> Choice:
+    """Reads `from`, `to`, `interval` and `metric`. A period that cannot be read is answered with the default one.
+
+    `kept` is what else the page's own links and forms have to say.
+    """
     today = days.today(ZoneInfo(workspace.timezone), now)
     first, last = args.get("from", "").strip(), args.get("to", "").strip()
     errors: Mapping[str, str] = {}
@@ -73,7 +84,8 @@ def choose(workspace: Workspace, args: Mapping[str, str], now: datetime, *, bega
         metric=args["metric"] if args.get("metric") in METRICS else METRICS[0],
         began_today=fresh,
         shows_today=period.last < today,
-        typed={name: args[name] for name in ("from", "to", "interval", "metric") if args.get(name)},
+        typed={name: args[name] for name in ("from", "to", "interval", "metric") if args.get(name)} | dict(kept),
+        kept=kept,
         errors=errors,
     )
 

@@ -80,4 +80,5 @@ def _page(
         tokens=accounts.tokens(db.session(), workspace),
         secret=secret,
         public_url=services().public_url,
+        countries=services().fresh_countries(),
     )

@@ -55,6 +55,32 @@ REDIRECT_CODES = {
     308: "308, permanent, keeps the method",
 }
 
+# Each dimension: the title of its table, and of the table's first column.
+DIMENSIONS = {
+    "channel": ("Channels", "Channel"),
+    "referrer": ("Referrers", "Referrer"),
+    "country": ("Countries", "Country"),
+    "language": ("Languages", "Language"),
+    "device": ("Devices", "Device"),
+    "os": ("Systems", "System"),
+    "browser": ("Browsers", "Browser"),
+}
+FIELDS = {"link": "Link", "content": "Content", "source": "Source", "medium": "Medium", "term": "Term"}
+CHANNELS = {
+    "search": "Search",
+    "social": "Social media",
+    "mail": "Mail",
+    "chat": "Chat",
+    "ai": "AI assistants",
+    "video": "Video",
+    "shopping": "Shopping sites",
+    "paid": "Paid",
+    "referral": "Other sites",
+    "direct": "Direct",
+}
+DEVICES = {"mobile": "Mobile", "tablet": "Tablet", "desktop": "Desktop"}
+UNKNOWN = {"referrer": "no referrer"}
+
 
 def verdict(number: int) -> str:
     return VERDICTS[Verdict(number).word][0]

@@ -1,0 +1,97 @@
+"""What happened in one period, read where it is cheapest: from rollups, or from raw events where only these tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from tracker import conversions, days
+from tracker.days import Span
+from tracker.reports.metrics import Sales
+from tracker.stores import Cell, Dimension, EventStore, Part, Selection, Step
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Sums of a campaign, or of what was selected of it. `parts` and `sales_of` break down by dimensions.
+
+    `sale_steps` are (offset, number of the local step, conversions), as `steps` are of hits.
+    """
+
+    cells: list[Cell]
+    sales: dict[int, Sales]
+    outside: int
+    steps: list[Step] = field(default_factory=list)
+    sale_steps: list[tuple[int, int, int]] = field(default_factory=list)
+    parts: Mapping[Dimension, list[Part]] = field(default_factory=dict)
+    sales_of: Mapping[Dimension, dict[str | None, Sales]] = field(default_factory=dict)
+
+    @property
+    def links(self) -> set[int]:
+        """The ids of all links that anything happened on."""
+        return {cell.link_id for cell in self.cells} | self.sales.keys()
+
+
+def gather(
+    session: Session,
+    store: EventStore,
+    campaign_id: int,
+    spans: Sequence[Span],
+    *,
+    selection: Selection,
+    dimensions: Sequence[Dimension] = (),
+    step: int | None = None,
+) -> Facts:
+    """The facts of a period, which is all of `spans`; without a `step` (in buckets) there is no series."""
+    start, end = spans[0].start, spans[-1].end
+    within = start * days.BUCKET_MS, end * days.BUCKET_MS
+    sums = conversions.sums(session, campaign_id, *within, selection)
+    sold = conversions.breakdowns(session, campaign_id, *within, dimensions, selection) if dimensions else {}
+    is_narrow = selection.links is not None
+    if selection.values or (is_narrow and dimensions):
+        raw = store.select(campaign_id, spans, step or 1, selection, dimensions)
+        cells, steps, parts = raw.cells, raw.steps if step else [], raw.parts
+    else:
+        cells, steps, parts = [], [], store.breakdowns(campaign_id, start, end, dimensions) if dimensions else {}
+    if not selection.values:
+        cells = [
+            cell
+            for cell in store.totals(campaign_id, start, end)
+            if selection.links is None or cell.link_id in selection.links
+        ]
+        steps = store.series(campaign_id, spans, step, selection.links) if step else []
+    return Facts(
+        cells=cells,
+        sales=_sales((row.link_id, row.currency, row.n, row.minor) for row in sums),
+        outside=sum(row.outside for row in sums),
+        steps=steps,
+        sale_steps=[
+            (span.offset, number, n)
+            for span in spans
+            for number, n in conversions.series(session, campaign_id, span, step, selection)
+        ]
+        if step
+        else [],
+        parts=parts,
+        sales_of={
+            dimension: _sales((one.value, one.currency, n, (one.minor or 0) * n) for one, n in counted.items())
+            for dimension, counted in sold.items()
+        },
+    )
+
+
+def _sales(rows: Iterable[tuple[K, str | None, int, int | None]]) -> dict[K, Sales]:
+    """Conversions and their money by key, from rows of a key, a currency, how many and how much."""
+    counts: dict[K, int] = {}
+    money: dict[K, dict[str, int]] = {}
+    for key, currency, n, minor in rows:
+        counts[key] = counts.get(key, 0) + n
+        sums = money.setdefault(key, {})
+        if currency and minor is not None:
+            sums[currency] = sums.get(currency, 0) + minor
+    return {key: Sales(n, money[key]) for key, n in counts.items()}

@@ -1,0 +1,84 @@
+"""A campaign's hits by what is known of them, as tables, and the filters that a page is cut down by, as chips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tracker.reports.campaign import CampaignReport
+from tracker.reports.filters import DIMENSIONS, LINK_FIELDS, NONE, Filters
+from tracker.reports.grouping import Group
+from tracker.web import formats, words
+
+ROWS_SHOWN = 10
+ROWS_MAX = 100
+ALL = "all"
+FIELDS = ("link", "content")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One value: what it is called, its code where that says more, and what the page's query has to say to filter."""
+
+    text: str
+    code: str | None
+    wanted: str
+    group: Group
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """A table by one dimension: the busiest values; `left` more are not shown, `values` there are in all."""
+
+    name: str
+    title: str
+    first: str
+    rows: list[Row]
+    values: int
+
+    @property
+    def left(self) -> int:
+        return self.values - len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A filter in force: what it says, and its name in the query, to take it out."""
+
+    name: str
+    title: str
+    text: str
+
+
+def whole(args: Mapping[str, str]) -> str | None:
+    """What the page is to show all groups by, where it is asked for that; there is no room for the others then."""
+    asked = args.get(ALL)
+    return asked if asked in (*FIELDS, *DIMENSIONS) else None
+
+
+def tables(report: CampaignReport, only: str | None) -> list[Breakdown]:
+    """The report's dimensions as tables; of the one that is asked for in whole, many more rows."""
+    shown = ROWS_MAX if only else ROWS_SHOWN
+    return [_table(name, groups, shown) for name, groups in report.groups.items() if name in DIMENSIONS]
+
+
+def _table(name: str, groups: list[Group], shown: int) -> Breakdown:
+    known = [group for group in groups if group.key is not None]
+    unknown = [group for group in groups if group.key is None]
+    rows = [_row(name, group) for group in (*known[:shown], *unknown)]
+    title, first = words.DIMENSIONS[name]
+    return Breakdown(name, title, first, rows, len(groups))
+
+
+def _row(name: str, group: Group) -> Row:
+    text = formats.value(name, group.key)
+    code = group.key if name in ("country", "language") and text != group.key else None
+    return Row(text, code, NONE if group.key is None else group.key, group)
+
+
+def chips(filters: Filters) -> list[Chip]:
+    return [
+        Chip(name, words.FIELDS[name] if name in LINK_FIELDS else words.DIMENSIONS[name][1], formats.value(name, key))
+        for name, value in filters.given.items()
+        for key in (None if value == NONE else value,)
+    ]
