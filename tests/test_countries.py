@@ -20,7 +20,7 @@ from tracker.errors import SettingError
 
 pytestmark = pytest.mark.any_database
 
-NOWHERE = ("127.0.0.1", "10.0.0.1", "::1", "", "nonsense", "1.2.3", "\0", "fe80::1%eth0", "x" * 5000, "999.1.1.1")
+NOWHERE = ("127.0.0.1", "10.0.0.1", "::1", "", "nonsense", "1.2.3.4.5", "\0", "fe80::1%eth0", "x" * 5000, "999.1.1.1")
 BUILT_AT = 1_790_000_000  # 2026-09-21
 
 
