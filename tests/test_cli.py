@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from tracker import accounts
 from tracker.config import Settings
-from tracker.models import Workspace
+from tracker.models import Link, Workspace
 from tracker.stores import Batch, EventStore, StoredEvent
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -155,6 +155,21 @@ def test_the_demo_fills_a_month_and_its_report_adds_up(run: Run) -> None:
     again = run("demo")
     assert again.returncode == 1
     assert "demo" in again.stderr
+
+
+def test_a_report_is_cut_down_and_grouped_on_the_terminal(run: Run, make_link: Callable[..., Link]) -> None:
+    make_link()
+    printed = run(
+        "report", "spring-sale", "--group-by", "country", "--only", "device=mobile", "--only", "content=(none)"
+    )
+    assert printed.returncode == 0
+    assert "Only content=(none), device=mobile" in printed.stdout
+    assert "Country" in printed.stdout
+    found = json.loads(run("report", "spring-sale", "--group-by", "os", "--only", "country=de", "--json").stdout)
+    assert (found["filters"], found["groups"]) == ({"country": "DE"}, [])
+    for wrong, name in (("colour=red", "colour"), (f"country={'x' * 300}", "country")):
+        refused = run("report", "spring-sale", "--only", wrong)
+        assert (refused.returncode, refused.stderr.partition(":")[0]) == (1, name)
 
 
 def test_a_campaign_that_is_not_there_is_said_so(run: Run) -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from tracker import claims, clickid, conversions, days, links
 from tracker.config import Settings
 from tracker.destinations import OwnDomain
 from tracker.events import Kind, Verdict
-from tracker.models import Link, Workspace
+from tracker.models import Conversion, Link, Workspace
 from tracker.reports import campaign as reports
+from tracker.reports import filters
 from tracker.reports.campaign import Period
 from tracker.reports.metrics import DEFINITIONS, Totals
 from tracker.stores import Batch, EventStore, StoredEvent
@@ -171,3 +177,75 @@ def test_a_campaign_that_began_today_is_told_apart(
     assert reports.began_today(store, link.campaign, workspace, NOW)
     happen(link, Kind.CLICK, NOW - timedelta(days=1))
     assert not reports.began_today(store, link.campaign, workspace, NOW)
+
+
+KNOWN = st.fixed_dictionaries(
+    {name: st.sampled_from([None, f"{name}-a", f"{name}-b"]) for name in filters.DIMENSIONS if name != "channel"}
+)
+HAPPENED = st.lists(
+    st.tuples(
+        st.sampled_from([Kind.IMPRESSION, Kind.CLICK]),
+        st.sampled_from([Verdict.COUNTED, Verdict.COUNTED, Verdict.BOT]),
+        st.integers(0, 71),
+        st.integers(0, 1),
+        st.integers(1, 5),
+        st.booleans(),
+        KNOWN,
+    ),
+    max_size=30,
+)
+_shifts = count(1)
+
+
+@given(hits=HAPPENED, cut=st.sampled_from([None, *filters.NAMES]))
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_table_adds_up_to_the_totals(
+    session: Session, store: EventStore, workspace: Workspace, make_link: MakeLink, hits: Any, cut: str | None
+) -> None:
+    shift = next(_shifts)
+    pair = [make_link(campaign=f"c{shift}", content=f"{cut}-a" if one else None) for one in (0, 1)]
+    rows = []
+    for number, (kind, verdict, hour, which, visitor, is_sold, known) in enumerate(hits):
+        link, at = pair[which], datetime(2026, 11, 18, tzinfo=UTC) + timedelta(hours=hour, milliseconds=shift)
+        event_id = (days.to_ms(at), 1000 * shift + number)
+        own = (link.workspace_id, link.campaign_id, link.id)
+        rows.append(StoredEvent(*event_id, kind, verdict, *own, visitor, *[None] * 10)._replace(**known))
+        if is_sold and kind == Kind.CLICK:
+            sale = Conversion(
+                workspace_id=own[0],
+                campaign_id=own[1],
+                link_id=own[2],
+                goal="sale",
+                dedup_key=f"o:{event_id[1]}",
+                click_id=str(event_id[1]),
+                click_at_ms=event_id[0],
+                click_nonce=event_id[1],
+                status="approved",
+                minor=100 + number,
+                currency="EUR",
+                converted_at=at,
+            )
+            conversions.describe(sale, rows[-1])
+            session.add(sale)
+    session.commit()
+    store.append(Batch(f"sums-{shift}", 0, 1, rows))
+    built = reports.build(
+        session,
+        store,
+        workspace,
+        pair[0].campaign,
+        Period(date(2026, 11, 18), date(2026, 11, 19)),
+        now=NOW,
+        group_by=filters.NAMES,
+        filters=filters.read({cut: f"{cut}-a"} if cut else {}),
+    )
+    for name, groups in built.groups.items():
+        for metric in ("impressions", "clicks", "conversions"):
+            found = sum(getattr(group.totals, metric) for group in groups)
+            assert found == getattr(built.totals, metric), (name, metric)
+        money = sum(amount.minor for group in groups for amount in group.totals.revenue)
+        assert money == sum(amount.minor for amount in built.totals.revenue), name
+        if name in filters.DIMENSIONS:
+            assert sum(group.totals.unique_clicks for group in groups) == built.totals.unique_clicks, name
+    for metric in ("impressions", "clicks", "conversions"):
+        assert sum(getattr(point, metric) for point in built.series) == getattr(built.totals, metric)

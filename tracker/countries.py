@@ -132,8 +132,8 @@ class FileCountries:
             return None
         try:
             return country_in(self._reader.get(unmapped(address.partition("%")[0])))
-        except ValueError:
-            # No address, or one of IPv6 in a file that has IPv4 only.
+        except (ValueError, TypeError):
+            # No address, not even a text that could be one, or one of IPv6 in a file that has IPv4 only.
             return None
 
     def refresh(self) -> None:
