@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from tests.conftest import BROWSER, Api
+from tests.crowd import CHROME, IPHONE, Crowd, words
 from tracker import days
 from tracker.config import Settings
 from tracker.edge.spool import Spool
@@ -23,13 +24,6 @@ MakeLink = Callable[..., Link]
 Load = Callable[[], int]
 Stored = Callable[[], list[StoredEvent]]
 
-IPHONE = (
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
-    "Version/18.5 Mobile/15E148 Safari/604.1"
-)
-CHROME = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
-)
 GMAIL_PREFETCH = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0"
@@ -48,42 +42,6 @@ LINKEDIN = "LinkedInBot/1.0 (compatible; Mozilla/5.0; Apache-HttpClient +http://
 FACEBOOK = "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)"
 
 
-class Clock:
-    """The edge's clock: it stands until it is moved."""
-
-    def __init__(self) -> None:
-        # Some minutes ago and far from midnight's change of salts: what is played happens within one UTC day.
-        self.now_ms = days.to_ms(days.now()) // 86_400_000 * 86_400_000 - 43_200_000
-
-    def __call__(self) -> int:
-        return self.now_ms
-
-    def forward(self, s: float) -> None:
-        self.now_ms += int(s * 1000)
-
-
-class Crowd:
-    """People and machines, each with an agent and an address, asking for links and pixels."""
-
-    def __init__(self, app: Flask, clock: Clock) -> None:
-        self._app = app
-        self.clock = clock
-
-    def get(
-        self, path: str, agent: str = BROWSER, address: str = "192.0.2.1", *, method: str = "GET", **headers: str
-    ) -> Any:
-        named = {name.replace("_", "-"): value for name, value in headers.items()} | {"User-Agent": agent}
-        client = self._app.test_client(use_cookies=False)
-        return client.open(path, method=method, headers=named, environ_base={"REMOTE_ADDR": address})
-
-
-@pytest.fixture
-def crowd(app: Flask) -> Crowd:
-    clock = Clock()
-    app.extensions["tracker_edge"]._clock_ms = clock
-    return Crowd(app, clock)
-
-
 @pytest.fixture
 def stored(load: Load, store: EventStore, workspace: Workspace) -> Stored:
     """Everything, in the order it came, once it is loaded."""
@@ -99,10 +57,6 @@ def stored(load: Load, store: EventStore, workspace: Workspace) -> Stored:
 def _sums_are_true(store: EventStore) -> Any:
     yield
     assert [drift for day in store.whole_days() for drift in store.drifts(day)] == []
-
-
-def words(events: list[StoredEvent]) -> list[str]:
-    return [Verdict(event.verdict).word for event in events]
 
 
 def told(events: list[StoredEvent]) -> list[tuple[str, str | None, str | None]]:
