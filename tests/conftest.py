@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from tests import databases
+from tests.crowd import BROWSER, Clock, Crowd
 from tests.databases import Database
 from tracker import accounts, links, schema
 from tracker.app import create_app
@@ -28,7 +29,6 @@ from tracker.stores import EventStore, open_store
 BASE_URL = "https://go.example"
 OWNER = "ada@example.org"
 PASSWORD = "correct horse battery"
-BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +96,14 @@ def client(app: Flask) -> FlaskClient:
     client = app.test_client()
     client.environ_base["HTTP_USER_AGENT"] = BROWSER
     return client
+
+
+@pytest.fixture
+def crowd(app: Flask) -> Crowd:
+    """Anybody, at any time."""
+    clock = Clock()
+    app.extensions["tracker_edge"]._clock_ms = clock
+    return Crowd(app, clock)
 
 
 @pytest.fixture

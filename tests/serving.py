@@ -157,6 +157,11 @@ class Server:
         day = datetime.now(UTC).date()
         return self.api("GET", f"/campaigns/{slug}/stats?from={day}&to={day}")["totals"]
 
+    def hits(self, slug: str) -> int:
+        """Impressions and clicks of a campaign today, whatever their verdict: a test asks more often than people do."""
+        today = self.today(slug)
+        return int(today["impressions"] + today["clicks"] + sum(today["filtered"].values()))
+
     def _group(self) -> list[int]:
         """Living processes of the server's session."""
         found = []

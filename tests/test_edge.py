@@ -148,7 +148,7 @@ def test_a_purpose_that_only_resembles_prefetch_counts(
 @pytest.mark.parametrize(
     ("agent", "label"),
     [
-        ("Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)", "Slackbot-LinkExpanding"),
+        ("Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)", "Slack preview"),
         ("curl/8.5.0", "curl"),
         ("python-requests/2.32.5", "python-requests"),
         ("", "no user agent"),
@@ -192,7 +192,7 @@ def test_an_archived_or_expired_link_is_gone_or_falls_back(
     expired = make_link(expires_at=days.from_ms(10**12), fallback_url="https://shop.example/over")
     assert client.get(f"/{expired.code}").headers["Location"] == "https://shop.example/over"
     links.set_archived(session, archived, False)
-    assert client.get(f"/{archived.code}").status_code == 302
+    assert client.get(f"/{archived.code}", environ_base={"REMOTE_ADDR": "192.0.2.9"}).status_code == 302
     assert sorted(event.verdict for event in stored()) == [Verdict.COUNTED] * 2 + [Verdict.INACTIVE] * 2
 
 

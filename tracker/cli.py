@@ -17,6 +17,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
+from zoneinfo import ZoneInfo
 
 import click
 from rich.console import Console
@@ -319,6 +320,38 @@ def _audit(
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
             return [(on, look(store, day)) for on, day in progress.track(chosen, description="Days")]
+
+
+@main.command()
+@click.option("--since", required=True, type=click.DateTime(["%Y-%m-%d"]), help="First local date, inclusive.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="Last local date, inclusive; left out, up to now.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
+@click.option("--json", "as_json", is_flag=True)
+def reclassify(since: datetime, until: datetime | None, dry_run: bool, as_json: bool) -> None:
+    """Judge stored events anew by the lists and limits of today. It may be stopped at any time, and goes on there."""
+    from tracker.pipeline.reclassify import Reclassification
+
+    with _workspace() as (_, engine, _, workspace):
+        zone = ZoneInfo(workspace.timezone)
+        since_ms = days.to_ms(days.start_of(since.date(), zone))
+        until_ms = days.to_ms(days.start_of(until.date() + timedelta(days=1), zone)) if until else None
+        now_ms = days.to_ms(days.now())
+        run = Reclassification(engine, open_store(engine), since_ms, until_ms, now_ms=now_ms, dry_run=dry_run)
+        if run.resumed_ms is not None:
+            click.echo(
+                f"Going on at {days.from_ms(run.resumed_ms):%Y-%m-%d %H:%M} UTC, where it was stopped.", err=True
+            )
+        console = Console(stderr=True)
+        with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+            judging = progress.add_task("Judging anew", total=1.0)
+            try:
+                changes = run.run(lambda done: progress.update(judging, completed=done))
+            except KeyboardInterrupt:
+                click.echo("Stopped. The same command goes on from here.", err=True)
+                sys.exit(130)
+        _print_json(printing.changes_as_json(changes)) if as_json else printing.changes(
+            Console(), changes, dry_run=dry_run
+        )
 
 
 @main.group()

@@ -60,7 +60,8 @@ class Event(NamedTuple):
 
     `verdict` is the edge's: what it could tell without parsing an agent. `link_id` is 0 where the edge did not know the
     link. `code` is the link's code, or the workspace's key for a conversion. `params` is the raw query of a conversion
-    pixel, or a callback's parameters in JSON; `applied` says that the conversion has been recorded already.
+    pixel, a callback's parameters in JSON, or what a prefetch says of itself; `applied` says that the conversion has
+    been recorded already.
     """
 
     kind: int

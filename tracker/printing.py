@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tracker.events import Verdict
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
 from tracker.reports.filters import DIMENSIONS
 from tracker.reports.metrics import Rate, Totals
 from tracker.stores import Drift
+
+if TYPE_CHECKING:
+    from tracker.pipeline.reclassify import Changes
 
 COLUMNS = ("Impressions", "Clicks", "Unique", "CTR", "Conversions", "Rate", "Revenue")
 NARROW = ("Seen", "Clicks", "Uniq.", "CTR", "Conv.", "Rate", "Revenue")
@@ -121,3 +126,28 @@ def drifts(console: Console, found: Sequence[tuple[date, Sequence[Drift]]]) -> N
     console.print(f"{len(found)} days held against their raw events: {count}.")
     if wrong:
         console.print("`tracker rollups repair` makes the rollups of those days anew.")
+
+
+def changes(console: Console, found: Changes, *, dry_run: bool) -> None:
+    """What judging anew has changed, or would."""
+    verdicts = sum(found.verdicts.values())
+    console.print(f"{found.events:,} events judged anew, {verdicts:,} {'would change' if dry_run else 'changed'}.")
+    if found.verdicts:
+        table = Table(box=box.SIMPLE, pad_edge=False)
+        table.add_column("Was")
+        table.add_column("Is")
+        table.add_column("Events", justify="right")
+        for (was, now), n in sorted(found.verdicts.items()):
+            table.add_row(Verdict(was).word, Verdict(now).word, f"{n:,}")
+        console.print(table)
+    if found.relabelled:
+        console.print(f"{found.relabelled:,} more have the same verdict for a reason of another name.")
+
+
+def changes_as_json(found: Changes) -> dict[str, Any]:
+    """The same for a program."""
+    verdicts = [
+        {"was": Verdict(was).word, "is": Verdict(now).word, "events": n}
+        for (was, now), n in sorted(found.verdicts.items())
+    ]
+    return {"events": found.events, "changed": verdicts, "relabelled": found.relabelled}

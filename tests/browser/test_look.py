@@ -25,6 +25,7 @@ PAGES = {
     "events": "/app/events",
     "install": "/app/install",
     "settings": "/app/settings",
+    "filters": "/app/settings/filters",
 }
 # What reaches beyond its section or its own box, unless it stands in a region that can be scrolled.
 OUTSIDE = """[...document.querySelectorAll("section, .tile")].flatMap(room => {
@@ -113,7 +114,7 @@ def test_a_click_shows_on_an_open_page(browser: Browser, state: str, lived_in: S
     expect(clicks).to_have_text("0")
     lived_in.request("GET", "/look", {"User-Agent": PERSON})
     expect(clicks).to_have_text("1")
-    lived_in.request("GET", "/look", {"User-Agent": PERSON})
+    lived_in.request("GET", "/look", {"User-Agent": f"{PERSON} (somebody else)"})
     expect(clicks).to_have_text("2")
     context.close()
 

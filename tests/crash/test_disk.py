@@ -50,11 +50,11 @@ def test_a_full_disk_loses_only_what_it_says_and_nothing_once_there_is_room(tmp_
         assert isinstance(lost, int)
         assert lost > 0, "the disk was never full"
         assert found["set_aside"] == 0, "a torn record was left behind"
-        stored = server.today("crash")["clicks"]
+        stored = server.hits("crash")
         for _ in range(100):
             assert server.request("GET", "/crash", {"User-Agent": BROWSER}).status == 302
         settle(server)
-        assert (state(server)["lost"], server.today("crash")["clicks"]) == (lost, stored + 100)
+        assert (state(server)["lost"], server.hits("crash")) == (lost, stored + 100)
     seen = answered(tmp_path)
     assert seen.refused == []
     gone = missing(tmp_path / "data", seen)

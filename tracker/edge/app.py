@@ -8,7 +8,7 @@ from typing import Any
 
 from tracker.edge.accesslog import AccessLog, Hit, NoLog
 from tracker.edge.core import Edge, match, origin_form
-from tracker.edge.decide import Answer, Orphan, Request, raw_query
+from tracker.edge.decide import Answer, Orphan, Request, opted_out, raw_query
 from tracker.events import encode
 
 Scope = MutableMapping[str, Any]
@@ -70,6 +70,8 @@ class AsgiEdge:
             language=text(b"accept-language"),
             purpose=" ".join(purposes).strip(),
             gpc=headers.get(b"sec-gpc") == b"1",
+            # Over HTTP/2 a browser may send each cookie in a header of its own.
+            opted_out=any(name == b"cookie" and opted_out(value.decode("latin-1")) for name, value in scope["headers"]),
         )
 
     def start_polling(self) -> None:

@@ -28,6 +28,9 @@ PIXEL_HEADERS = (
 )
 SPECULATIVE = frozenset({"prefetch", "prerender", "preview"})
 RETRY_AFTER = (b"retry-after", b"2")
+# A cookie of the short domain: hits of a browser that has it are internal.
+OPT_OUT_COOKIE = "tracker_internal"
+OPT_OUT = f"{OPT_OUT_COOKIE}=1"
 
 
 class Request(NamedTuple):
@@ -41,6 +44,7 @@ class Request(NamedTuple):
     language: str
     purpose: str
     gpc: bool
+    opted_out: bool = False
 
 
 class Moment(NamedTuple):
@@ -130,10 +134,15 @@ def raw_query(query: bytes) -> str:
         return "".join(chr(byte) if byte < 128 else f"%{byte:02X}" for byte in query)
 
 
-def speculation(purpose: str) -> bool:
-    """Whether a purpose header holds one of the tokens, in any case, as `prefetch;prerender` or `prefetch, x`."""
+def speculation(purpose: str) -> str:
+    """Those of the tokens that a purpose header holds, in any case, as `prefetch;prerender` or `prefetch, x`."""
     words = purpose.lower().replace(";", " ").replace(",", " ").replace("=", " ").split()
-    return not SPECULATIVE.isdisjoint(words)
+    return ", ".join(sorted(SPECULATIVE.intersection(words)))
+
+
+def opted_out(cookies: str) -> bool:
+    """Whether a Cookie header, or several joined by commas, says that this browser is not to be counted."""
+    return OPT_OUT in cookies and OPT_OUT in (part.strip() for part in cookies.replace(",", ";").split(";"))
 
 
 CountryOf = Callable[[str], str | None]
@@ -175,8 +184,10 @@ def impression(request: Request, code: str, target: Target | Orphan, moment: Mom
 
 
 def conversion(request: Request, key: str, moment: Moment) -> tuple[Answer, Event]:
-    """A conversion pixel was fetched: the loader finds the workspace and the click."""
-    event = _event(Kind.CONVERSION, request, moment, _verdict(request), 0, key)
+    """A conversion pixel was fetched: the loader finds the workspace and the click. A sale counts, whoever buys."""
+    verdict = _verdict(request)
+    verdict = Verdict.COUNTED if verdict == Verdict.INTERNAL else verdict
+    event = _event(Kind.CONVERSION, request, moment, verdict, 0, key)
     return PIXEL, event._replace(params=request.query[:PARAMS_MAX])
 
 
@@ -199,7 +210,7 @@ def _verdict(request: Request) -> Verdict:
         return Verdict.HEAD
     if request.purpose and speculation(request.purpose):
         return Verdict.PREFETCH
-    return Verdict.COUNTED
+    return Verdict.INTERNAL if request.opted_out else Verdict.COUNTED
 
 
 def _event(kind: Kind, request: Request, moment: Moment, verdict: Verdict, link_id: int, code: str) -> Event:
@@ -216,6 +227,7 @@ def _event(kind: Kind, request: Request, moment: Moment, verdict: Verdict, link_
         request.referrer[:REFERRER_MAX],
         request.language[:LANGUAGE_MAX],
         request.gpc,
+        speculation(request.purpose) if verdict == Verdict.PREFETCH else "",
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from tracker.edge.accesslog import AccessLog, Hit, NoLog
 from tracker.edge.core import Edge, match
-from tracker.edge.decide import Answer, Headers, Request
+from tracker.edge.decide import Answer, Headers, Request, opted_out
 from tracker.events import Event, Kind, encode
 
 REQUEST_MAX_BYTES = 16_384
@@ -29,7 +29,7 @@ NAME_REMEMBERED_MAX_BYTES = 64
 BLOCKS_MAX = 256
 END = b"\r\n\r\n"
 # Where the value of a header goes. All four purpose headers are one to us.
-_HOST, _CONNECTION, _FORWARDED, _AGENT, _REFERRER, _LANGUAGE, _PURPOSE, _GPC, _SLOTS = range(9)
+_HOST, _CONNECTION, _FORWARDED, _AGENT, _REFERRER, _LANGUAGE, _PURPOSE, _GPC, _COOKIE, _SLOTS = range(10)
 _IGNORED, _NOT_PLAIN = -1, -2
 _WANTED = {
     "host": _HOST,
@@ -43,6 +43,7 @@ _WANTED = {
     "x-purpose": _PURPOSE,
     "x-moz": _PURPOSE,
     "sec-gpc": _GPC,
+    "cookie": _COOKIE,
     # These make a request more than a plain one.
     "content-length": _NOT_PLAIN,
     "transfer-encoding": _NOT_PLAIN,
@@ -106,12 +107,13 @@ def parse(data: bytes, peer: str, edge: Edge) -> Hot | None:
             return None
         if slot >= 0:
             values[slot] = f"{values[slot]},{value.strip()}" if values[slot] else value.strip()
-    host, connection, forwarded, agent, referrer, language, purpose, gpc = values
+    host, connection, forwarded, agent, referrer, language, purpose, gpc, cookie = values
     connection = connection.lower()
     if not host or "," in host or connection not in ("", "keep-alive", "close"):
         return None
     address = edge.client_address(peer, forwarded) if forwarded else peer
-    request = Request(method == "HEAD", query, address, agent, referrer, language, purpose, gpc == "1")
+    own = bool(cookie) and opted_out(cookie)
+    request = Request(method == "HEAD", query, address, agent, referrer, language, purpose, gpc == "1", own)
     return Hot(*hot, request, connection == "close", lines[0])
 
 

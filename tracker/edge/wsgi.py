@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from tracker.edge.core import Edge, match
-from tracker.edge.decide import Answer, Orphan, Request, raw_query
+from tracker.edge.decide import Answer, Orphan, Request, opted_out, raw_query
 from tracker.edge.linkcache import DatabaseAway
 from tracker.events import Event, Kind, encode
 
@@ -67,4 +67,5 @@ class WsgiEdge:
             language=environ.get("HTTP_ACCEPT_LANGUAGE", ""),
             purpose=" ".join(purposes).strip(),
             gpc=environ.get("HTTP_SEC_GPC") == "1",
+            opted_out=opted_out(environ.get("HTTP_COOKIE", "")),
         )

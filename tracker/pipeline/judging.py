@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from tracker.events import Event, Verdict
 from tracker.pipeline import rules
-from tracker.pipeline.attribution import CONVERTED, converted
+from tracker.pipeline.attribution import CONVERTED, REVISABLE, converted
 from tracker.pipeline.rules import Rules
 from tracker.pipeline.verdicts import Judgement
 from tracker.pipeline.windows import SWEEP_REACH_MS, Windows
@@ -99,13 +99,11 @@ def revise(engine: Engine, store: EventStore, revisions: Sequence[Revision]) -> 
 
     Asked for conversions again afterwards: one may have been settled meanwhile, by the verdict there was before.
     """
-    ids = [revision[:2] for revision in revisions]
+    ids = [revision[:2] for revision in revisions if revision.verdict in REVISABLE]
     with Session(engine) as session:
         kept = converted(session, ids)
     changed = store.revise([revision for revision in revisions if revision[:2] not in kept])
     with Session(engine) as session:
-        clicks = [store.find_click(*each) for each in sorted(converted(session, ids))]
-    wrong = [click for click in clicks if click is not None and click.verdict != Verdict.COUNTED]
-    return changed + store.revise(
-        [Revision(click.at_ms, click.nonce, int(Verdict.COUNTED), None, CONVERTED) for click in wrong]
-    )
+        verdicts = store.verdicts(sorted(converted(session, ids)))
+    wrong = [click for click, verdict in verdicts.items() if verdict != Verdict.COUNTED]
+    return changed + store.revise([Revision(*click, int(Verdict.COUNTED), None, CONVERTED) for click in wrong])

@@ -83,7 +83,8 @@ def _bot(agent: str) -> Judgement | None:
     found = _bots().find(agent)
     if not found:
         return None
-    word = found[:LABEL_MAX].replace("\0", "\ufffd")
+    # Without its version: rules are kept once, and there are to be few of them.
+    word = found.partition("/")[0].strip()[:LABEL_MAX].replace("\0", "\ufffd")
     return Judgement(Verdict.BOT, known_bot(agent) or _name_in(agent, found), f"is-bot: “{word}”")
 
 
@@ -100,7 +101,7 @@ def judge(event: Event, rules: Rules, referrer: str | None, *, known: bool) -> J
     verdict, kind = event.verdict, event.kind
     if not known or verdict == Verdict.UNKNOWN_CODE:
         return Judgement(Verdict.UNKNOWN_CODE, event.code, NO_LINK if kind in JUDGED_BY_ADDRESS else NO_WORKSPACE)
-    if verdict == Verdict.PREFETCH:
+    if verdict == Verdict.PREFETCH and kind in JUDGED_BY_ADDRESS:
         return Judgement(verdict, None, f"purpose: {event.params}" if event.params else None)
     if rules.ranges and kind in JUDGED_BY_ADDRESS and verdict in JUDGED_ANEW:
         excluded = rules.ranges.find(event.address)

@@ -66,8 +66,9 @@ class _Place:
                 place = hits.index(own)
         first, last = max(0, place - per_minute), min(place, len(hits) - 1 - per_minute)
         found = any(hits[i + per_minute][0] - hits[i][0] < MINUTE_MS for i in range(first, last + 1))
-        if len(hits) > 2 * (per_minute + 1):
-            del hits[: -(per_minute + 1)]
+        # Of the latest, enough to judge one by that comes late: as many before it as after it.
+        if len(hits) > 4 * (per_minute + 1):
+            del hits[: -2 * (per_minute + 1)]
         return found
 
     def is_double(self, own: Id, within_ms: int) -> bool:

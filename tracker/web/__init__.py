@@ -10,6 +10,7 @@ from tracker.web import (
     conversions,
     dashboard,
     events,
+    filters,
     formats,
     install,
     links,
@@ -26,6 +27,7 @@ AREAS = (
     events.pages,
     install.pages,
     settings.pages,
+    filters.pages,
 )
 
 

@@ -8,11 +8,12 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from flask_wtf import FlaskForm
-from wtforms import PasswordField, SelectField, StringField
+from wtforms import PasswordField, SelectField, StringField, TextAreaField
 
 from tracker.errors import Invalid
+from tracker.filters import Typed
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES, LinkDraft
-from tracker.models import Link
+from tracker.models import Link, Workspace
 from tracker.web import words
 
 PLAIN = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
@@ -32,6 +33,11 @@ LOCAL_TIME = "%Y-%m-%dT%H:%M"
 
 def text(label: str, **attributes: str) -> StringField:
     return StringField(label, render_kw=PLAIN | attributes)
+
+
+def lines(label: str) -> TextAreaField:
+    """A list with an entry a line."""
+    return TextAreaField(label, render_kw=PLAIN | {"rows": "4"})
 
 
 def select(label: str, options: dict[str, str]) -> SelectField:
@@ -136,6 +142,26 @@ class WorkspaceForm(FlaskForm):  # type: ignore[misc]
 
 class SettingsForm(WorkspaceForm):
     fallback_url = text("Where unknown links lead", inputmode="url")
+
+
+class FiltersForm(FlaskForm):  # type: ignore[misc]
+    """Names are those of `filters.Typed`, so that its errors find their field."""
+
+    excluded_ranges = lines("Excluded addresses")
+    blocked_agents = lines("Blocked user agents")
+    allowed_agents = lines("Allowed user agents")
+    double_click_s = text("Double click, in seconds", inputmode="numeric")
+    flood_per_min = text("Hits a minute", inputmode="numeric")
+
+    def typed(self) -> Typed:
+        """What was typed, as it is."""
+        return Typed(**{field.name: self[field.name].data or "" for field in fields(Typed)})
+
+    def show(self, workspace: Workspace) -> None:
+        """Fills the fields from what is stored."""
+        for field in fields(Typed):
+            stored = getattr(workspace, field.name)
+            self[field.name].data = "\n".join(stored) if isinstance(stored, list) else str(stored)
 
 
 class SetUpForm(WorkspaceForm):
