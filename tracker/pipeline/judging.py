@@ -104,6 +104,6 @@ def revise(engine: Engine, store: EventStore, revisions: Sequence[Revision]) -> 
         kept = converted(session, ids)
     changed = store.revise([revision for revision in revisions if revision[:2] not in kept])
     with Session(engine) as session:
-        verdicts = store.verdicts(sorted(converted(session, ids)))
-    wrong = [click for click, verdict in verdicts.items() if verdict != Verdict.COUNTED]
+        clicks = store.find_clicks(sorted(converted(session, ids)))
+    wrong = [click for click, found in clicks.items() if found.verdict != Verdict.COUNTED]
     return changed + store.revise([Revision(*click, int(Verdict.COUNTED), None, CONVERTED) for click in wrong])
