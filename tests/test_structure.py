@@ -33,7 +33,7 @@ ROWS = (
     ("models",),
     ("config", "extensions", "metering"),
     ("errors", "events", "losses"),
-    ("utm", "codes", "clickid", "money", "days", "agents"),
+    ("utm", "codes", "clickid", "customers", "money", "days", "agents"),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 FILE_LINES_MAX = 400

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from tracker import clickid, utm
+from tracker import clickid, customers, utm
 from tracker.agents import describe
 from tracker.events import AGENT_MAX, CODE_MAX, LANGUAGE_MAX, PARAMS_MAX, REFERRER_MAX, Event, Kind, Verdict
 
@@ -163,10 +163,14 @@ def impression(request: Request, code: str, target: Target | Orphan, moment: Mom
     return PIXEL, _event(Kind.IMPRESSION, request, moment, verdict, target.link_id, code)
 
 
-def conversion(request: Request, key: str, moment: Moment) -> tuple[Answer, Event]:
-    """A conversion pixel was fetched: the loader finds the workspace and the click."""
+def conversion(request: Request, key: str, moment: Moment, customer_key: bytes | None) -> tuple[Answer, Event]:
+    """A conversion pixel was fetched: the loader finds the workspace and the click.
+
+    The customer is hashed before it is written anywhere; whoever sends Global Privacy Control is nobody's customer.
+    """
     event = _event(Kind.CONVERSION, request, moment, _verdict(request), 0, key)
-    return PIXEL, event._replace(params=request.query[:PARAMS_MAX])
+    query = customers.seal(request.query, None if request.gpc else customer_key)
+    return PIXEL, event._replace(params=query[:PARAMS_MAX])
 
 
 def honeypot(request: Request, code: str, target: Target | Orphan, moment: Moment) -> tuple[Answer, Event]:
