@@ -31,7 +31,7 @@ ROWS = (
     ("stores",),
     ("migrations",),
     ("models",),
-    ("config", "extensions", "metering"),
+    ("aside", "config", "extensions", "metering"),
     ("errors", "events", "losses"),
     ("utm", "codes", "clickid", "customers", "money", "days", "agents"),
 )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from flask import current_app, has_request_context, request
 from sqlalchemy.exc import SQLAlchemyError
 
-from tracker import losses
+from tracker import aside, losses
 from tracker.config import Settings
 from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
@@ -92,7 +92,7 @@ class Services:
             spool_bytes=sum(segments.sizes(folder).values()),
             spool_bytes_max=self.settings.spool_bytes_max,
             losses=losses.read(folder),
-            set_aside=segments.aside_count(folder),
+            set_aside=aside.count(folder),
         )
 
     def lag_s(self, now_ms: int) -> float:

@@ -9,14 +9,18 @@ from tracker.stores.contract import (
     Cell,
     Dimension,
     Drift,
+    EventId,
     EventStore,
+    Hits,
     Orphan,
     Part,
     Reason,
     Revision,
+    Search,
     StaleBatch,
     Step,
     StoredEvent,
+    Wanted,
 )
 from tracker.stores.sql import SqlStore
 
@@ -25,14 +29,18 @@ __all__ = [
     "Cell",
     "Dimension",
     "Drift",
+    "EventId",
     "EventStore",
+    "Hits",
     "Orphan",
     "Part",
     "Reason",
     "Revision",
+    "Search",
     "StaleBatch",
     "Step",
     "StoredEvent",
+    "Wanted",
     "open_store",
 ]
 

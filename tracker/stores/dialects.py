@@ -48,6 +48,10 @@ class Dialect(Protocol):
         """Until the transaction ends nobody else adds to a rollup, and all that was added before can be seen."""
         ...
 
+    def keep_visitors(self, connection: Connection) -> None:
+        """Comes first in a transaction that changes who has been seen: until it ends nobody else changes that."""
+        ...
+
     def prune(self, engine: Engine, before_ms: int) -> int:
         """Deletes older events, so that no writer waits long; answers how many."""
         ...
@@ -77,6 +81,9 @@ class Sqlite:
         connection.exec_driver_sql("BEGIN")
 
     def keep_writers_out(self, connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def keep_visitors(self, connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def prune(self, engine: Engine, before_ms: int) -> int:
@@ -161,6 +168,9 @@ class Postgres:
 
     def keep_writers_out(self, connection: Connection) -> None:
         connection.execute(text("LOCK TABLE rollups, rollup_orphan_days IN SHARE ROW EXCLUSIVE MODE"))
+
+    def keep_visitors(self, connection: Connection) -> None:
+        connection.execute(text("LOCK TABLE visitor_days, visitor_link_days IN SHARE ROW EXCLUSIVE MODE"))
 
     def prune(self, engine: Engine, before_ms: int) -> int:
         pruned = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Engine, Select, Table, and_, func, literal, or_, select, union_all
@@ -26,6 +26,8 @@ from tracker.stores.rollups import (
 from tracker.stores.rows import stored, texts_by_id
 
 SHOWN = (Kind.IMPRESSION, Kind.CLICK)
+# Whose rows: the value of a column, or one of several.
+Of = Mapping[str, int | tuple[int, ...]]
 
 
 class SqlReader:
@@ -56,7 +58,7 @@ class SqlReader:
         ]
 
     def _sums(
-        self, fine: Table, coarse: Table, keys: tuple[str, ...], of: dict[str, int], start: int, end: int
+        self, fine: Table, coarse: Table, keys: tuple[str, ...], of: Of, start: int, end: int
     ) -> list[tuple[int, ...]]:
         """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser rollup."""
         first_day, last_day = -(-start // DAY), end // DAY
@@ -130,9 +132,8 @@ class SqlReader:
         return StoredEvent(*row) if row else None
 
 
-def _part(
-    table: Table, by: Column[int], names: tuple[str, ...], of: dict[str, int], start: int, end: int
-) -> Select[Any]:
+def _part(table: Table, by: Column[int], names: tuple[str, ...], of: Of, start: int, end: int) -> Select[Any]:
     """The rows of a rollup table from `start` to before `end` of the column that cuts it."""
     columns = [table.c[name] for name in names]
-    return select(*columns).where(*(table.c[name] == value for name, value in of.items()), by >= start, by < end)
+    held = (table.c[name].in_(v if isinstance(v, tuple) else (v,)) for name, v in of.items())
+    return select(*columns).where(*held, by >= start, by < end)

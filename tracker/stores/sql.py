@@ -25,7 +25,7 @@ from tracker import days
 from tracker.events import Kind
 from tracker.extensions import insert_into
 from tracker.models import LoadedBatch, StoreMark
-from tracker.stores import audit, firsts
+from tracker.stores import audit, firsts, forgetting
 from tracker.stores.contract import (
     Batch,
     Drift,
@@ -34,13 +34,13 @@ from tracker.stores.contract import (
     StoredEvent,
 )
 from tracker.stores.dialects import dialect_of
-from tracker.stores.reading import SqlReader
 from tracker.stores.rollups import (
     DAY_MS,
     VALUE_COLUMNS,
     Change,
     events,
     rollup_days,
+    rollup_orphan_days,
     sums_of,
 )
 from tracker.stores.rows import (
@@ -54,6 +54,7 @@ from tracker.stores.rows import (
     texts_of,
     values_of,
 )
+from tracker.stores.searching import SqlSearcher
 
 TEXTS_REMEMBERED_MAX = 50_000
 PRUNED_BEFORE = "pruned_before_ms"
@@ -65,7 +66,7 @@ marks = cast(Table, StoreMark.__table__)
 ID = tuple_(events.c.at_ms, events.c.nonce)
 
 
-class SqlStore(SqlReader):
+class SqlStore(SqlSearcher):
     """See EventStore. Safe for use from several threads, each call with a connection of its own."""
 
     def __init__(self, engine: Engine) -> None:
@@ -261,6 +262,19 @@ class SqlStore(SqlReader):
             self._mark(connection, VISITORS_BEFORE, before_day)
             for scope in firsts.SCOPES:
                 connection.execute(delete(scope.seen).where(scope.seen.c.day < before_day))
+
+    def forget_visitor(self, at_ms: int, nonce: int) -> int:
+        with self._engine.begin() as connection:
+            # Whoever stores a click of the same visitor meanwhile has looked whether it is the first, or looks later.
+            self._dialect.keep_visitors(connection)
+            changes = forgetting.forget(connection, at_ms, nonce)
+            self._add_to_rollups(connection, changes)
+        return len(changes) // 2
+
+    def forget_orphans(self, before_day: int) -> None:
+        with self._engine.begin() as connection:
+            self._mark(connection, audit.ORPHANS_BEFORE, before_day)
+            connection.execute(delete(rollup_orphan_days).where(rollup_orphan_days.c.day < before_day))
 
     def _mark(self, connection: Connection, name: str, value: int) -> None:
         """Remembers the highest value there has been."""
