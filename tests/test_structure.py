@@ -15,8 +15,8 @@ PACKAGE = ROOT / "tracker"
 # From the top down: a module may import from its own row and from those below it.
 ROWS = (
     ("cli", "gunicorn_conf", "migrating"),
-    ("server",),
-    ("app", "demo", "linkfile", "printing"),
+    ("cli_privacy", "server"),
+    ("app", "demo", "installation", "linkfile", "printing"),
     ("web",),
     ("api",),
     ("services",),
@@ -25,7 +25,7 @@ ROWS = (
     ("schema",),
     ("reports",),
     ("bulk",),
-    ("conversions", "links", "snippets"),
+    ("conversions", "links", "privacy", "snippets"),
     ("campaigns", "accounts", "claims", "jobs"),
     ("destinations", "changes"),
     ("stores",),

@@ -74,6 +74,16 @@ def open_engine(database_url: str) -> Engine:
     return create_engine(database_url, **engine_options(database_url))
 
 
+def empty_journal(engine: Engine) -> None:
+    """Writes SQLite's journal into the database, so that nothing erased is left in it, where nobody reads it just now.
+
+    PostgreSQL recycles its own, and vacuums rows that were replaced.
+    """
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def hold(connection: Connection, name: str) -> None:
     """Keeps others who hold the same name waiting until this transaction ends.
 

@@ -22,6 +22,7 @@ from tracker.metering import Meters
 from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, apply_conversion, settle_clicks, workspace_place
 from tracker.pipeline.enrich import Visitors, known_of, storable
+from tracker.pipeline.strangers import UnknownCodes
 from tracker.pipeline.verdicts import judge
 from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 
@@ -56,6 +57,7 @@ class Loader:
         self._meters = meters or Meters()
         self._folder = settings.spool_dir
         self._visitors = Visitors(engine)
+        self._unknown_codes = UnknownCodes()
         self._positions: dict[str, int] = {}
         self._schedule = Schedule(Installation(settings, engine, store))
 
@@ -136,6 +138,7 @@ class Loader:
         found = segments.events_of(self._folder, run)
         with Session(self._engine) as session:
             rows = self._prepare(session, run, found)
+        rows = [row._replace(stored=self._unknown_codes.bound(row.stored)) for row in rows]
         try:
             stored = self._append(run, rows)
         except StaleBatch:
