@@ -42,7 +42,7 @@ def test_a_search_leaves_what_was_asked_for(store: EventStore) -> None:
         Wanted(code="nobody"): [],
         Wanted(campaign_id=1): [4, 2, 1],
         Wanted(campaign_id=1, noted=True): [4, 1],
-        Wanted(noted=True): [5, 4, 3, 1],
+        Wanted(noted=True): [4, 3, 1],
         Wanted(since_ms=NOON_MS + 3): [7, 5, 4],
         Wanted(verdict=Verdict.BOT, kind=Kind.IMPRESSION): [],
     }

@@ -102,6 +102,8 @@ def event(row: StoredEvent, codes: dict[int, str]) -> dict[str, Any]:
         "kind": Kind(row.kind).word,
         "verdict": Verdict(row.verdict).word,
         "reason": row.detail,
+        "label": row.detail,
+        "rule": row.rule,
         "code": codes.get(row.link_id) if row.link_id else row.detail,
         "agent": row.agent,
         "referrer_host": row.referrer,
@@ -109,6 +111,8 @@ def event(row: StoredEvent, codes: dict[int, str]) -> dict[str, Any]:
         "device": row.device,
         "os": row.os,
         "browser": row.browser,
+        "country": row.country,
+        "channel": row.channel,
     }
 
 

@@ -118,7 +118,7 @@ class Wanted(NamedTuple):
     """Which events of a workspace are looked for; `None` leaves all in.
 
     With `code`, hits that asked for it when no link had it come beside those of `link_id`. `noted` leaves only
-    impressions and clicks that do not count, or count with a remark.
+    impressions and clicks of links that do not count, or count with a remark.
     """
 
     kind: int | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
-from tracker.events import Kind, Verdict
+from tracker.events import Verdict
 from tracker.stores.contract import EventId, Hits, Reason, Search, StoredEvent, Wanted
 from tracker.stores.reading import SHOWN, SqlReader
 from tracker.stores.rollups import (
@@ -105,7 +105,7 @@ def _conditions(connection: Connection, workspace_id: int, wanted: Wanted) -> li
             found.append(events.c[name] == value)
     if wanted.noted:
         counted_plainly = and_(events.c.verdict == Verdict.COUNTED, events.c.detail_id.is_(None))
-        found += [~counted_plainly, events.c.kind.in_((Kind.IMPRESSION, Kind.CLICK))]
+        found += [~counted_plainly, events.c.kind.in_(SHOWN), events.c.link_id.is_not(None)]
     if wanted.detail is not None:
         detail = _text_id(connection, wanted.detail)
         if detail is None:

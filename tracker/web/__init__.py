@@ -12,6 +12,7 @@ from tracker.web import (
     events,
     formats,
     install,
+    leftout,
     links,
     responses,
     settings,
@@ -24,6 +25,7 @@ AREAS = (
     links.pages,
     conversions.pages,
     events.pages,
+    leftout.pages,
     install.pages,
     settings.pages,
 )

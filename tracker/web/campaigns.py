@@ -12,6 +12,7 @@ from tracker import campaigns, conversions, days
 from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.reports import campaign as campaign_report
+from tracker.reports import filtered
 from tracker.reports.campaign import CampaignReport, Period
 from tracker.services import services
 from tracker.web import changes, drawing, periods, responses, summaries
@@ -66,6 +67,7 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         bands=drawing.bands(found),
         groups={name: drawing.groups(members) for name, members in found.groups.items()},
         charts=drawing.charts(found, choice.metric),
+        left_out=filtered.build(store, workspace, [campaign.id], choice.period),
         unmatched=conversions.unmatched_count(db.session(), workspace),
         lag_s=_lag_s(now),
     )
