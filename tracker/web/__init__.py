@@ -1,4 +1,4 @@
-"""The pages: server-rendered, one file per area, everything under /app."""
+"""The pages: server-rendered, one file per area, everything under /app but for the public one on privacy."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tracker.web import (
     install,
     leftout,
     links,
+    privacy,
     responses,
     settings,
 )
@@ -37,3 +38,4 @@ def register(app: Flask) -> None:
     responses.register(app)
     for area in AREAS:
         app.register_blueprint(area, url_prefix="/app")
+    app.register_blueprint(privacy.pages)
