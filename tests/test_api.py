@@ -92,7 +92,11 @@ def test_a_body_that_is_no_object_is_400(api: Api, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/links", "/links/x", "/campaigns", "/campaigns/x/stats", "/events", "/conversions", "/workspace"]
+    "path",
+    [
+        *("/links", "/links/x", "/campaigns", "/campaigns/x/stats", "/events", "/conversions", "/workspace"),
+        *("/filtered", "/campaigns/x/filtered", "/orphans", "/orphans.csv"),
+    ],
 )
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic abc", "Bearer"])
 def test_without_a_valid_token_nothing_is_shown(client: FlaskClient, path: str, header: str | None) -> None:

@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.databases import Database
-from tracker import days
+from tracker import aside, days
 from tracker.config import Settings
 from tracker.edge.spool import Spool
 from tracker.events import Event, Kind, Verdict, encode
@@ -26,6 +26,7 @@ def ready(client: FlaskClient) -> tuple[int, dict[str, object]]:
 def test_all_is_well(client: FlaskClient, owner: FlaskClient, settings: Settings) -> None:
     status, state = ready(client)
     assert (status, state.pop("lag_s")) == (200, 0.0)
+    assert str(state.pop("countries")).startswith("Regional Internet Registries")
     assert state == {
         "status": "ready",
         "database": "ok",
@@ -100,7 +101,7 @@ def test_a_loader_that_is_behind_and_a_record_set_aside_are_told(
     line = path.read_bytes()
     path.write_bytes(line + b"torn")
     load()
-    segments.set_aside(settings.spool_dir, "x.bad", b"x")
+    aside.keep(settings.spool_dir, "x.bad", b"x")
     assert ready(client)[1]["set_aside"] == 1
     assert "<strong>1</strong> record of the spool was" in owner.get("/app/").text
 

@@ -30,6 +30,7 @@ LINK = {
     "medium": "email",
 }
 PAGES = ("", "campaigns", "links", "links/new", "links/preview", "conversions", "events", "install", "settings")
+PAGES += ("filtered", "orphans")
 POSTS = (
     "links/new",
     "links/{code}/edit",
@@ -82,7 +83,9 @@ def error_of(page: str, name: str) -> str | None:
 # Who may see what
 
 
-@pytest.mark.parametrize("page", [*PAGES, "campaigns/spring-sale", "links/abc1234", "links/abc1234/edit"])
+@pytest.mark.parametrize(
+    "page", [*PAGES, "campaigns/spring-sale", "campaigns/spring-sale/filtered", "links/abc1234", "links/abc1234/edit"]
+)
 def test_a_stranger_is_asked_to_sign_in_and_comes_back(client: FlaskClient, page: str) -> None:
     response = client.get(f"/app/{page}")
     assert response.status_code == 303
@@ -100,7 +103,9 @@ def test_the_owner_sees_every_page(owner: FlaskClient, make_link: Callable[..., 
     assert {page: owner.get(f"/app/{page}").status_code for page in PAGES} == dict.fromkeys(PAGES, 200)
 
 
-@pytest.mark.parametrize("page", ["links/{code}", "links/{code}/edit", "campaigns/spring-sale"])
+@pytest.mark.parametrize(
+    "page", ["links/{code}", "links/{code}/edit", "campaigns/spring-sale", "campaigns/spring-sale/filtered"]
+)
 def test_the_neighbour_sees_nothing_of_it(
     neighbour: FlaskClient, owner: FlaskClient, make_link: Callable[..., Link], page: str
 ) -> None:
@@ -531,7 +536,7 @@ def test_a_form_without_its_token_is_refused_with_a_page(checked: FlaskClient, m
 
 def test_every_form_carries_its_token(checked: FlaskClient, make_link: Callable[..., Link]) -> None:
     link = make_link()
-    for page in (*PAGES, f"links/{link.code}", f"links/{link.code}/edit", "campaigns/spring-sale"):
+    for page in (*PAGES, f"links/{link.code}", f"links/{link.code}/edit", "campaigns/spring-sale/filtered"):
         text = checked.get(f"/app/{page}").text
         for form in re.findall(r'<form[^>]*method="post".*?</form>', text, re.DOTALL):
             assert 'name="csrf_token"' in form, page
@@ -539,7 +544,7 @@ def test_every_form_carries_its_token(checked: FlaskClient, make_link: Callable[
 
 def test_pages_are_sealed_and_hold_nothing_inline(owner: FlaskClient, make_link: Callable[..., Link]) -> None:
     make_link()
-    for page in (*PAGES, "campaigns/spring-sale", "nothing"):
+    for page in (*PAGES, "campaigns/spring-sale", "campaigns/spring-sale/filtered", "nothing"):
         response = owner.get(f"/app/{page}")
         policy = response.headers["Content-Security-Policy"]
         assert "unsafe" not in policy
@@ -555,7 +560,8 @@ def test_pages_are_sealed_and_hold_nothing_inline(owner: FlaskClient, make_link:
 
 def test_every_field_has_a_label(owner: FlaskClient, make_link: Callable[..., Link]) -> None:
     link = make_link()
-    for page in ("links/new", f"links/{link.code}/edit", "settings", "campaigns/spring-sale"):
+    pages = ("links/new", f"links/{link.code}/edit", "settings", "campaigns/spring-sale", "filtered", "events?code=x")
+    for page in pages:
         text = owner.get(f"/app/{page}").text
         for field in re.findall(r"<(?:input|select)[^>]*>", text):
             if 'type="hidden"' not in field:

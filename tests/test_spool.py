@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from tracker import days, jobs, losses
+from tracker import aside, days, jobs, losses
 from tracker.config import Settings
 from tracker.edge.spool import SEGMENT_AGE_S, SEGMENT_MIN_BYTES, Spool
 from tracker.events import BadRecord, Event, Kind, Verdict, decode, encode
@@ -126,7 +126,7 @@ def test_a_damaged_record_is_set_aside_and_the_rest_is_stored(
     spool.append(encode(hit(link, 1)) + b"00000000 [garbage]\n" + encode(hit(link, 2)))
     loader.drain()
     assert stored(store, workspace) == [1, 2]
-    assert segments.aside_count(settings.spool_dir) == 1
+    assert aside.count(settings.spool_dir) == 1
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_whole_record_of_nonsense_is_set_aside_and_the_rest_is_stored(
     spool.append(encode(hit(link, 1)) + poisoned + encode(hit(link, 3)))
     assert loader.drain() == 2
     assert stored(store, workspace) == [1, 3]
-    assert segments.aside_count(settings.spool_dir) == 1
+    assert aside.count(settings.spool_dir) == 1
 
 
 def test_a_batch_is_cut_the_same_after_a_failure(
@@ -321,7 +321,7 @@ def test_a_record_that_the_store_refuses_is_set_aside_and_the_rest_of_its_batch_
         spool.append(encode(hit(link, number)._replace(language="poison" if number in (17, 18, 60) else "de")))
     assert loader.drain() == 97
     assert stored(store, workspace) == [number for number in range(100) if number not in (17, 18, 60)]
-    assert segments.aside_count(settings.spool_dir) == 3
+    assert aside.count(settings.spool_dir) == 3
     assert sum(cell.n for cell in store.totals(link.campaign_id, 0, 1 << 30)) == 97
 
 

@@ -15,8 +15,8 @@ PACKAGE = ROOT / "tracker"
 # From the top down: a module may import from its own row and from those below it.
 ROWS = (
     ("cli", "gunicorn_conf", "migrating"),
-    ("server",),
-    ("app", "demo", "linkfile", "printing"),
+    ("cli_privacy", "server"),
+    ("app", "demo", "installation", "linkfile", "printing"),
     ("web",),
     ("api",),
     ("services",),
@@ -25,15 +25,15 @@ ROWS = (
     ("schema",),
     ("reports",),
     ("bulk",),
-    ("conversions", "links", "snippets"),
+    ("conversions", "links", "privacy", "snippets"),
     ("campaigns", "accounts", "claims", "filters", "jobs"),
     ("destinations", "changes"),
     ("stores",),
     ("migrations",),
     ("models", "sums"),
-    ("config", "extensions", "metering"),
+    ("aside", "config", "extensions", "metering"),
     ("errors", "events", "losses"),
-    ("utm", "codes", "clickid", "money", "days", "agents", "channels", "countries"),
+    ("utm", "codes", "clickid", "customers", "money", "days", "agents", "channels", "countries"),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 FILE_LINES_MAX = 400

@@ -91,6 +91,7 @@ def _create(settings: Settings) -> tuple[Flask, Edge]:
         spool,
         settings.secrets.click_key,
         _pages(),
+        customer_key=settings.secrets.customer_key,
         trusted_proxies=settings.trusted_proxies,
         countries=countries,
     )

@@ -90,6 +90,11 @@ def find(session: Session, workspace: Workspace, slug: str) -> Campaign:
     return campaign
 
 
+def oldest(session: Session, workspace: Workspace, limit: int) -> list[Campaign]:
+    query = select(Campaign).where(Campaign.workspace_id == workspace.id).order_by(Campaign.id).limit(limit)
+    return list(session.scalars(query))
+
+
 def listed(session: Session, workspace: Workspace, *, before_id: int | None, limit: int) -> list[Campaign]:
     """Campaigns, newest first, `limit` at most, older than `before_id` where one is given."""
     query = select(Campaign).where(Campaign.workspace_id == workspace.id).order_by(Campaign.id.desc()).limit(limit)

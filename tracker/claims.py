@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
 
-from tracker import days, money
+from tracker import customers, days, money
 from tracker.errors import Invalid, Malformed
 from tracker.models import Workspace
 
@@ -70,6 +69,7 @@ def read_params(query: str, body: bytes = b"", content_type: str = "") -> dict[s
             found.setdefault(name, value)
     if len(found) > PARAMS_MAX:
         raise Malformed({"body": f"A report has at most {PARAMS_MAX} parameters."})
+    found.pop(customers.SEALED, None)
     return _named_our_way(found.items())
 
 
@@ -146,7 +146,7 @@ def understand(params: Mapping[str, str], workspace: Workspace, sighting: Sighti
         goal=goal,
         status=status,
         amount=_amount(texts["value"], texts["currency"].upper() or workspace.currency, errors),
-        customer=customer_hash(texts["customer"], customer_key) if texts["customer"] else None,
+        customer=_customer(params.get(customers.SEALED, ""), texts["customer"], customer_key),
         converted_at=_instant(texts["ts"] if sighting.via == "callback" else "", sighting.at_ms, errors),
         test=texts["test"].lower() not in ("", "0", "false"),
     )
@@ -155,8 +155,11 @@ def understand(params: Mapping[str, str], workspace: Workspace, sighting: Sighti
     return claim
 
 
-def customer_hash(customer: str, key: bytes) -> str:
-    return blake2b(customer.lower().encode(), key=key, digest_size=16).hexdigest()
+def _customer(sealed: str, plain: str, key: bytes) -> str | None:
+    """A customer's hash, made where the report came in or else now."""
+    if customers.is_hash(sealed):
+        return sealed
+    return customers.customer_hash(plain, key) if plain else None
 
 
 def _amount(text: str, currency: str, errors: dict[str, str]) -> money.Money | None:

@@ -9,8 +9,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import fields
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -22,16 +22,13 @@ from zoneinfo import ZoneInfo
 import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
-from tracker import __version__, accounts, bulk, campaigns, days, linkfile, links, printing, schema, snippets
+from tracker import __version__, accounts, bulk, campaigns, cli_privacy, days, linkfile, links, printing, snippets
 from tracker.config import Settings, ensure_data_dir
 from tracker.destinations import OwnDomain
 from tracker.errors import Invalid, TrackerError
-from tracker.extensions import open_engine
+from tracker.installation import opened as _workspace
 from tracker.links import LinkDraft
-from tracker.models import Workspace
 from tracker.pipeline.segments import lag_s
 from tracker.reports import campaign as reports
 from tracker.reports.filters import NAMES, Filters, read
@@ -64,21 +61,8 @@ def main() -> None:
     os.umask(0o077)  # what is stored is nobody else's to read
 
 
-@contextmanager
-def _workspace() -> Iterator[tuple[Settings, Engine, Session, Workspace]]:
-    """The database brought up to date, and the installation's workspace."""
-    settings = Settings.from_env()
-    if "PORT" not in os.environ:
-        settings = settings.as_served()
-    schema.upgrade(settings)
-    engine = open_engine(settings.database_url)
-    try:
-        with Session(engine) as session:
-            workspace = accounts.ensure_workspace(session)
-            session.commit()
-            yield settings, engine, session, workspace
-    finally:
-        engine.dispose()
+main.add_command(cli_privacy.export)
+main.add_command(cli_privacy.forget)
 
 
 def _print_json(content: Any) -> None:

@@ -9,11 +9,12 @@ import shortuuid
 
 LENGTH = 7
 LENGTH_MAX = 64
+OTHERS = "*"  # stands for unknown codes beyond those of a day that are told apart
 RESERVED = frozenset(
     {
         *("api", "app", "s", "static", "c", "h", "i", "t"),
         *("healthz", "readyz", "metrics", "robots", "favicon", "well-known", "apple-app-site-association"),
-        *("docs", "login", "logout", "setup"),
+        *("docs", "login", "logout", "setup", "privacy"),
     }
 )
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, and_, case, func, literal, select, update
 from sqlalchemy.orm import Session
 
-from tracker import clickid, days
-from tracker.claims import TEXT_MAX, Claim, Sighting, understand
+from tracker import clickid, customers, days
+from tracker.claims import ALIASES, TEXT_MAX, Claim, Sighting, understand
 from tracker.days import BUCKET_MS, Span
 from tracker.errors import Invalid
 from tracker.extensions import in_list, insert_into
@@ -24,6 +24,8 @@ COUNTING = ("approved", "pending")
 WINDOW = timedelta(days=30)
 SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
 SETTLE_MAX = 500
+NAME_MAX = 64  # characters of a parameter's name that are kept
+NOT_KEPT = "(not kept)"
 _MACRO = re.compile(r"\{\{?[\w.]+\}?\}|\[\w+\]|%7B\w+%7D|<\w+>|\$\{?\w+\}?", re.IGNORECASE)
 
 HINTS = {
@@ -216,10 +218,17 @@ def _keep(
     outcome: Outcome,
     claim: Claim | None = None,
 ) -> Outcome:
-    """Writes the report down, whatever became of it. The customer stands in it hashed or not at all."""
-    kept = {name: value[:TEXT_MAX] for name, value in params.items() if name != "customer"}
+    """Writes the report down, whatever became of it. The customer stands in it hashed or not at all.
+
+    Of a parameter that we do not know only the name is kept: its value may be anybody's e-mail address.
+    """
+    kept = {
+        name[:NAME_MAX]: value[:TEXT_MAX] if name in ALIASES else NOT_KEPT
+        for name, value in params.items()
+        if name not in (customers.NAME, customers.SEALED)
+    }
     if claim and claim.customer:
-        kept["customer"] = claim.customer
+        kept[customers.NAME] = claim.customer
     hint = "; ".join(outcome.errors.values()) if outcome.errors else outcome.hint
     session.add(
         Report(

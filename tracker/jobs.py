@@ -8,16 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from sqlalchemy import Engine, delete, or_
+from sqlalchemy import Engine, Text, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker import changes, days, losses
+from tracker import aside, changes, days, losses
 from tracker.config import Settings
-from tracker.models import Salt
+from tracker.models import Report, Salt
 from tracker.stores import EventStore
 
 DAYS_AHEAD_MAX = timedelta(days=2)  # of the oldest: tomorrow, for a clock that is a little fast at midnight
 CHANGES_KEPT = timedelta(days=1)
+SALTS_LOOKED_AT = timedelta(minutes=10)
+ORPHANS_KEPT = timedelta(days=30)  # as many as their page shows
+REPORTS_AT_ONCE = 1000
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +35,11 @@ class Installation:
 
 
 def oldest_salt(now: datetime) -> date:
-    """The earliest UTC day whose salt may still exist: a salt goes when the day after its own is over."""
-    return now.astimezone(UTC).date() - timedelta(days=1)
+    """The earliest UTC day whose salt may still exist: a salt goes just before the day after its own is over.
+
+    Made at the earliest when its day began, it has lived for less than 48 hours then, whenever the job comes by.
+    """
+    return (now.astimezone(UTC) + SALTS_LOOKED_AT).date() - timedelta(days=1)
 
 
 def destroy_salts(on: Installation, now: datetime) -> None:
@@ -51,6 +57,30 @@ def apply_retention(on: Installation, now: datetime) -> None:
         on.store.prune(now - timedelta(days=on.settings.retention_days))
 
 
+def empty_reports(on: Installation, now: datetime) -> None:
+    """Takes from conversion reports past their time what the sender said; what became of each stays."""
+    if not on.settings.retention_days:
+        return
+    before_ms = days.to_ms(now - timedelta(days=on.settings.retention_days))
+    old = select(Report.id).where(Report.at_ms < before_ms, cast(Report.params, Text) != "{}")
+    while True:
+        with Session(on.engine) as session:
+            ids = list(session.scalars(old.limit(REPORTS_AT_ONCE)))
+            session.execute(update(Report).where(Report.id.in_(ids)).values(params={}))
+            session.commit()
+        if len(ids) < REPORTS_AT_ONCE:
+            return
+
+
+def trim_orphans(on: Installation, now: datetime) -> None:
+    """Drops the sums of unknown codes that no page shows any more: codes come from strangers, without end."""
+    on.store.forget_orphans((now.astimezone(UTC).date() - ORPHANS_KEPT - date(1970, 1, 1)).days)
+
+
+def empty_aside(on: Installation, now: datetime) -> None:
+    aside.tidy(on.settings.spool_dir, days.to_ms(now))
+
+
 def trim_changes(on: Installation, now: datetime) -> None:
     """Edges poll every half second; a day of changes is more than any of them can be behind. The newest row stays."""
     with Session(on.engine) as session:
@@ -65,8 +95,11 @@ Job = Callable[[Installation, datetime], None]
 
 # What is done, and every how many seconds.
 TABLE: tuple[tuple[Job, int], ...] = (
-    (destroy_salts, 600),
+    (destroy_salts, int(SALTS_LOOKED_AT.total_seconds())),
     (apply_retention, 3600),
+    (empty_reports, 6 * 3600),
+    (empty_aside, 3600),
+    (trim_orphans, 3600),
     (trim_changes, 3600),
     (tidy_losses, 3600),
 )

@@ -217,6 +217,11 @@ def find(session: Session, workspace: Workspace, code: str) -> Link:
     return link
 
 
+def id_of(session: Session, workspace: Workspace, code: str) -> int | None:
+    """The id of a link; `None` where the workspace has none of this code."""
+    return session.scalar(select(Link.id).where(Link.code == code, Link.workspace_id == workspace.id))
+
+
 def of_codes(session: Session, codes: Iterable[str]) -> dict[str, Link]:
     """Links by code, for as many codes as one request may name."""
     return {link.code: link for link in session.scalars(select(Link).where(Link.code.in_(codes)))}

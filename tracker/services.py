@@ -9,7 +9,7 @@ from typing import NamedTuple
 from flask import current_app, has_request_context, request
 from sqlalchemy.exc import SQLAlchemyError
 
-from tracker import losses
+from tracker import aside, losses
 from tracker.config import Settings
 from tracker.countries import CountrySource, NoCountries, Origin
 from tracker.destinations import OwnDomain
@@ -99,7 +99,7 @@ class Services:
             spool_bytes=sum(segments.sizes(folder).values()),
             spool_bytes_max=self.settings.spool_bytes_max,
             losses=losses.read(folder),
-            set_aside=segments.aside_count(folder),
+            set_aside=aside.count(folder),
         )
 
     def lag_s(self, now_ms: int) -> float:

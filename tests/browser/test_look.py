@@ -23,6 +23,11 @@ PAGES = {
     "edit": "/app/links/look/edit",
     "conversions": "/app/conversions",
     "events": "/app/events",
+    "events-of-a-link": "/app/events?code=look",
+    "left-out": "/app/filtered",
+    "left-out-of-a-campaign": "/app/campaigns/demo-spring-sale/filtered",
+    "unknown-codes": "/app/orphans",
+    "privacy": "/privacy",
     "install": "/app/install",
     "settings": "/app/settings",
     "filters": "/app/settings/filters",
@@ -116,6 +121,21 @@ def test_a_click_shows_on_an_open_page(browser: Browser, state: str, lived_in: S
     expect(clicks).to_have_text("1")
     lived_in.request("GET", "/look", {"User-Agent": f"{PERSON} (somebody else)"})
     expect(clicks).to_have_text("2")
+    context.close()
+
+
+def test_a_hit_shows_on_the_open_events_of_its_link_with_what_was_made_of_it(
+    browser: Browser, state: str, lived_in: Server
+) -> None:
+    context = browser.new_context(user_agent=PERSON, storage_state=state)
+    page = context.new_page()
+    page.goto(f"{lived_in.url}/app/events?code=look&verdict=bot")
+    rows = page.locator("#events tbody tr")
+    expect(page.locator("#events")).to_contain_text("None so far")
+    lived_in.request("GET", "/look", {"User-Agent": "curl/8.4.0"})
+    lived_in.request("GET", "/look", {"User-Agent": PERSON})
+    expect(rows).to_have_count(1, timeout=2000)
+    expect(rows).to_contain_text("curl")
     context.close()
 
 

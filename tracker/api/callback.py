@@ -9,7 +9,7 @@ from flask import Blueprint, Response, current_app, g, request
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from tracker import claims, conversions
+from tracker import claims, conversions, customers
 from tracker.api.problems import answer, problem, refused
 from tracker.claims import Sighting
 from tracker.conversions import Outcome
@@ -47,13 +47,16 @@ def report(key: str) -> Response:
         agent=request.user_agent.string[:AGENT_MAX],
         referrer="",
         language="",
-        gpc=False,
+        gpc=request.headers.get("Sec-GPC") == "1",
         applied=True,
     )
     try:
         params = claims.read_params(request.query_string.decode("utf-8", "replace"), *_body())
     except Invalid as error:
         return refused(error)
+    if event.gpc:
+        # A browser can call this address too, and its visitor has asked to be nobody's customer.
+        params = customers.seal_params(params, None)
     response, event = _record(event, params)
     g.verdict = Verdict(event.verdict).word
     services().spool.append(encode(event))
@@ -88,7 +91,8 @@ def _record(event: Event, params: dict[str, str]) -> tuple[Response, Event]:
     except DBAPIError:
         # The event carries the report now: the loader records it when the database is back, under the same id.
         db.session.rollback()
-        queued = event._replace(params=orjson.dumps(params).decode(), applied=False)
+        sealed = customers.seal_params(params, secrets.customer_key)
+        queued = event._replace(params=orjson.dumps(sealed).decode(), applied=False)
         return answer(202, {"result": "queued"}), queued
 
 

@@ -2,47 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, current_app
+from sqlalchemy.orm import Session
 
-from tracker import conversions, links
+from tracker import campaigns, conversions, days, links
 from tracker.api import shapes
 from tracker.api.access import protected, workspace
 from tracker.api.openapi import document, operation
 from tracker.api.problems import answer
-from tracker.api.schemas import PageQuery, read_query
-from tracker.api.tables import csv_stream, page_answer, page_by_id
+from tracker.api.schemas import EventsQuery, PageQuery, read_query
+from tracker.api.tables import csv_stream, page_answer, page_by_id, wants_csv
 from tracker.errors import Invalid
+from tracker.events import Kind, Verdict
 from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.services import services
+from tracker.stores import EventId, StoredEvent, Wanted
 
 EXPORTED_AT_ONCE = 500
+ID_MAX = 2**63 - 1
 blueprint = protected("api_events", __name__)
 public = Blueprint("api_public", __name__)
 
 
-def _event_cursor(cursor: str | None) -> tuple[int, int] | None:
-    if cursor is None:
+def read_id(text: str) -> EventId | None:
+    """An event's id as `write_id` writes it; `None` for anything else."""
+    at_ms, _, nonce = text.partition("-")
+    if not (text.isascii() and at_ms.isdecimal() and nonce.isdecimal() and len(text) < 40):
         return None
-    at_ms, _, nonce = cursor.partition("-")
-    if not (at_ms.isdecimal() and nonce.isdecimal() and len(cursor) < 40 and cursor.isascii()):
-        raise Invalid({"cursor": "Take the cursor from the page before."})
-    return int(at_ms), int(nonce)
+    found = int(at_ms), int(nonce)
+    return found if max(found) <= ID_MAX else None
+
+
+def write_id(event_id: EventId | None) -> str | None:
+    return None if event_id is None else "{}-{}".format(*event_id)
+
+
+def wanted_of(session: Session, own: Workspace, asked: Mapping[str, Any]) -> Wanted:
+    """What a query by EventsQuery's names looks for. Raises NotFound for a campaign that is not there."""
+    code, campaign = asked.get("code"), asked.get("campaign")
+    since: datetime | None = asked.get("since")
+    return Wanted(
+        kind=Kind[asked["kind"].upper()] if asked.get("kind") else None,
+        verdict=Verdict[asked["verdict"].upper()] if asked.get("verdict") else None,
+        detail=asked.get("label"),
+        link_id=links.id_of(session, own, code) if code else None,
+        code=code,
+        campaign_id=campaigns.find(session, own, campaign).id if campaign else None,
+        since_ms=days.to_ms(since) if since else None,
+    )
+
+
+def is_visitor(event: StoredEvent) -> bool:
+    """Nobody is a visitor who asked not to be one: under Global Privacy Control a hit reaches no export."""
+    return event.visitor is not None
 
 
 @blueprint.get("/events")
 @blueprint.get("/events.csv")
-@operation("Recent events with their verdicts, newest first", query=PageQuery)
+@operation("Recent events with their verdicts, newest first", query=EventsQuery)
 def events() -> Response:
-    query = read_query(PageQuery)
-    found = services().store.recent(workspace().id, before=_event_cursor(query["cursor"]), limit=query["limit"])
+    """A page may hold fewer than `limit` and still have a next one: a search ends after so many events."""
+    query = read_query(EventsQuery)
+    before = None if query["cursor"] is None else read_id(query["cursor"])
+    if query["cursor"] is not None and before is None:
+        raise Invalid({"cursor": "Take the cursor from the page before."})
+    wanted = wanted_of(db.session(), workspace(), query)
+    found, go_on = services().store.search(workspace().id, wanted, before=before, limit=query["limit"])
     codes = links.codes_of(db.session(), (event.link_id for event in found if event.link_id))
-    rows = [shapes.event(event, codes) for event in found]
-    return page_answer(rows, rows[-1]["id"] if len(rows) == query["limit"] else None)
+    shown = filter(is_visitor, found) if wants_csv() else found
+    return page_answer([shapes.event(event, codes) for event in shown], write_id(go_on))
 
 
 @blueprint.get("/events/export.csv")
@@ -60,8 +94,7 @@ def _pages(workspace_id: int) -> Iterator[list[dict[str, Any]]]:
     before = None
     while found := services().store.recent(workspace_id, before=before, limit=EXPORTED_AT_ONCE):
         before = found[-1].at_ms, found[-1].nonce
-        # Nobody is a visitor who asked not to be one.
-        shown = [event for event in found if event.visitor is not None]
+        shown = list(filter(is_visitor, found))
         codes = links.codes_of(db.session(), (event.link_id for event in shown if event.link_id))
         db.session.rollback()  # nothing is held while the reader takes its time
         yield [shapes.event(event, codes) for event in shown]

@@ -10,11 +10,13 @@ from flask import request
 from marshmallow import Schema, ValidationError, fields, validate
 
 from tracker.errors import Invalid, Malformed
+from tracker.events import Kind, Verdict
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
 BULK_MAX = 1000
+TEXT_MAX = 200  # characters of a text to look for
 
 
 class LinkOptions(Schema):
@@ -85,6 +87,28 @@ class Filtered(Schema):
     device = fields.String()
     os = fields.String()
     browser = fields.String()
+
+
+class EventsQuery(PageQuery):
+    verdict = fields.String(load_default=None, validate=validate.OneOf([verdict.word for verdict in Verdict]))
+    kind = fields.String(load_default=None, validate=validate.OneOf([kind.word for kind in Kind]))
+    code = fields.String(
+        load_default=None,
+        validate=validate.Length(1, TEXT_MAX),
+        metadata={"description": "A link's code, or one that no link had."},
+    )
+    label = fields.String(
+        load_default=None,
+        validate=validate.Length(1, TEXT_MAX),
+        metadata={"description": "What the verdict rests on, as `label` names it."},
+    )
+    campaign = fields.String(load_default=None, metadata={"description": "A campaign's slug."})
+    since = fields.AwareDateTime(load_default=None, metadata={"description": "Only from this instant on."})
+
+
+class PeriodQuery(Schema):
+    from_ = fields.String(data_key="from", load_default=None, metadata={"description": "First local date, inclusive."})
+    to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
 
 
 class StatsQuery(Filtered):

@@ -104,6 +104,8 @@ def event(row: StoredEvent, codes: dict[int, str]) -> dict[str, Any]:
         "kind": Kind(row.kind).word,
         "verdict": Verdict(row.verdict).word,
         "reason": row.detail,
+        "label": row.detail,
+        "rule": row.rule,
         "code": codes.get(row.link_id) if row.link_id else row.detail,
         "agent": row.agent,
         "referrer_host": row.referrer,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from tracker import customers
 from tracker.edge.accesslog import AccessLog, Hit, NoLog
 from tracker.edge.core import Edge, match, origin_form
 from tracker.edge.decide import Answer, Orphan, Request, opted_out, raw_query
@@ -122,7 +123,7 @@ def _hit(scope: Scope, status: int, size: int) -> Hit:
     query = b"?" + scope["query_string"] if scope["query_string"] else b""
     target = (scope.get("raw_path") or scope["path"].encode()) + query
     return (
-        f"{scope['method']} {target.decode('latin-1')} HTTP/{scope['http_version']}",
+        customers.redact(f"{scope['method']} {target.decode('latin-1')} HTTP/{scope['http_version']}"),
         status,
         size,
         headers.get(b"referer", b"").decode("latin-1"),

@@ -66,15 +66,18 @@ class Edge:
         key: clickid.Key,
         pages: Pages,
         *,
+        customer_key: bytes | None = None,
         trusted_proxies: int = 0,
         countries: CountrySource | None = None,
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
+        """Without a `customer_key` the customers of conversion pixels are left out."""
         self.cache = cache
         self.spool = spool
         self.meters = Meters()
         self.tally = Tally()
         self._key = key
+        self._customer_key = customer_key
         self._pages = pages
         self._trusted_proxies = trusted_proxies
         self._countries = countries or NoCountries()
@@ -113,7 +116,7 @@ class Edge:
             elif kind == Kind.HONEYPOT:
                 answer, event = decide.honeypot(request, code, target, moment)
             else:
-                answer, event = decide.conversion(request, code, moment)
+                answer, event = decide.conversion(request, code, moment, self._customer_key)
         except Exception:
             self.tally.exceptions += 1
             raise

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from tracker import clickid, utm
+from tracker import clickid, customers, utm
 from tracker.agents import describe
 from tracker.events import AGENT_MAX, CODE_MAX, LANGUAGE_MAX, PARAMS_MAX, REFERRER_MAX, Event, Kind, Verdict
 
@@ -183,12 +183,16 @@ def impression(request: Request, code: str, target: Target | Orphan, moment: Mom
     return PIXEL, _event(Kind.IMPRESSION, request, moment, verdict, target.link_id, code)
 
 
-def conversion(request: Request, key: str, moment: Moment) -> tuple[Answer, Event]:
-    """A conversion pixel was fetched: the loader finds the workspace and the click. A sale counts, whoever buys."""
+def conversion(request: Request, key: str, moment: Moment, customer_key: bytes | None) -> tuple[Answer, Event]:
+    """A conversion pixel was fetched: the loader finds the workspace and the click. A sale counts, whoever buys.
+
+    The customer is hashed before it is written anywhere; whoever sends Global Privacy Control is nobody's customer.
+    """
     verdict = _verdict(request)
     verdict = Verdict.COUNTED if verdict == Verdict.INTERNAL else verdict
     event = _event(Kind.CONVERSION, request, moment, verdict, 0, key)
-    return PIXEL, event._replace(params=request.query[:PARAMS_MAX])
+    query = customers.seal(request.query, None if request.gpc else customer_key)
+    return PIXEL, event._replace(params=query[:PARAMS_MAX])
 
 
 def honeypot(request: Request, code: str, target: Target | Orphan, moment: Moment) -> tuple[Answer, Event]:

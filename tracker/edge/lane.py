@@ -18,6 +18,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+from tracker import customers
 from tracker.edge.accesslog import AccessLog, Hit, NoLog
 from tracker.edge.core import Edge, match
 from tracker.edge.decide import Answer, Headers, Request, opted_out
@@ -179,7 +180,8 @@ def _send(answers: list[Answered], to_log: AccessLog | NoLog) -> None:
 
 def _hit(hot: Hot, answer: Answer) -> Hit:
     request = hot.request
-    return hot.line, answer.status, 0 if request.is_head else len(answer.body), request.referrer, request.agent
+    line = customers.redact(hot.line) if hot.kind == Kind.CONVERSION else hot.line
+    return line, answer.status, 0 if request.is_head else len(answer.body), request.referrer, request.agent
 
 
 class Lane(asyncio.Protocol):

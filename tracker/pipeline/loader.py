@@ -25,6 +25,7 @@ from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, Settling, apply_conversion
 from tracker.pipeline.enrich import DAY_MS, Visitors, known_of, storable
 from tracker.pipeline.judging import Judge, Row
+from tracker.pipeline.strangers import UnknownCodes
 from tracker.pipeline.verdicts import judge
 from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 
@@ -68,6 +69,7 @@ class Loader:
         self._visitors = Visitors(engine)
         self._judge = Judge(engine, store)
         self._countries = open_countries(settings.geo_db, settings.data_dir)
+        self._unknown_codes = UnknownCodes()
         self._positions: dict[str, int] = {}
         self._settling = Settling(engine, store)
         self._schedule = Schedule(Installation(settings, engine, store))
@@ -158,6 +160,9 @@ class Loader:
         try:
             with Session(self._engine, expire_on_commit=False) as session:
                 prepared = self._prepare(session, runs, found)
+                for rows in prepared:
+                    for row in rows:
+                        row.stored = self._unknown_codes.bound(row.stored)
                 self._judge.take(session, [row for rows in prepared for row in rows])
             for run, rows in zip(runs, prepared, strict=True):
                 stored += self._store_run(run, rows)

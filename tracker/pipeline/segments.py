@@ -14,10 +14,10 @@ from zlib import crc32
 
 import orjson
 
+from tracker import aside
 from tracker.events import BadRecord, Event, decode
 
 SUFFIX = ".spool"
-ASIDE = "aside"
 CUT = "loader.cut"
 CUT_BYTES = 4096
 LINE_MAX_BYTES = 1024 * 1024
@@ -169,21 +169,8 @@ def events_of(folder: Path, run: Run) -> list[tuple[int, Event]]:
 
 def set_record_aside(folder: Path, run: Run, offset: int, line: bytes, reason: Exception) -> None:
     """Keeps a record that cannot be stored under its place: a retry adds no second copy."""
-    set_aside(folder, f"{run.segment}-{offset}.bad", line)
+    aside.keep_record(folder, f"{run.segment}-{offset}", line)
     log.error("spool: a record of %s at byte %d is set aside: %r", run.segment, offset, reason)
-
-
-def set_aside(folder: Path, name: str, content: bytes) -> None:
-    (folder / ASIDE).mkdir(exist_ok=True)
-    (folder / ASIDE / name).write_bytes(content)
-
-
-def aside_count(folder: Path) -> int:
-    """How many records and torn tails could not be read."""
-    try:
-        return len(os.listdir(folder / ASIDE))
-    except FileNotFoundError:
-        return 0
 
 
 def finish(folder: Path, segment: str, position: int) -> None:
@@ -193,7 +180,7 @@ def finish(folder: Path, segment: str, position: int) -> None:
         file.seek(position)
         tail = file.read(LINE_MAX_BYTES)
     if tail:
-        set_aside(folder, f"{segment}-{position}.torn", tail)
+        aside.keep(folder, f"{segment}-{position}.torn", tail)
         log.warning("spool: a torn tail of %d bytes of %s is set aside", len(tail), segment)
     path.unlink()
 

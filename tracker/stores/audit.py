@@ -9,7 +9,10 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, select
 
 from tracker.stores import firsts
 from tracker.stores.contract import Drift
-from tracker.stores.rollups import DAY_MS, DECLARED, Declared, added_columns, counted
+from tracker.stores.rollups import DAY_MS, DECLARED, Declared, Of, added_columns, counted
+from tracker.sums import StoreMark
+
+ORPHANS_BEFORE = "orphans_before_day"
 
 
 def kept(declared: Declared, day: int) -> ColumnElement[bool]:
@@ -19,10 +22,17 @@ def kept(declared: Declared, day: int) -> ColumnElement[bool]:
     return and_(step >= day * steps, step < (day + 1) * steps)
 
 
+def _held(connection: Connection, day: int) -> list[Declared]:
+    """The rollups that are still kept of a day."""
+    mark = select(StoreMark.value).where(StoreMark.name == ORPHANS_BEFORE)
+    has_orphans = day >= (connection.scalar(mark) or 0)
+    return [declared for declared in DECLARED if has_orphans or declared.of is not Of.ORPHANS]
+
+
 def drifts(connection: Connection, day: int) -> list[Drift]:
     """Where the rollups of a day differ from its raw events, both read as of one instant."""
     found = firsts.wrong(connection, day)
-    for declared in DECLARED:
+    for declared in _held(connection, day):
         size = len(declared.table.primary_key.columns)
         nothing = (0,) * len(added_columns(declared.table))
         has = _rows(connection, select(declared.table).where(kept(declared, day)), size)
@@ -47,7 +57,7 @@ def repair(connection: Connection, day: int) -> None:
     """Makes the rollups of a day anew. The caller keeps writers out meanwhile."""
     if firsts.wrong(connection, day):
         firsts.find(connection, day)
-    for declared in DECLARED:
+    for declared in _held(connection, day):
         connection.execute(delete(declared.table).where(kept(declared, day)))
         columns = [column.name for column in declared.table.columns]
         connection.execute(declared.table.insert().from_select(columns, counted(declared, day)))

@@ -52,6 +52,10 @@ class StoredEvent(NamedTuple):
     channel: str | None
 
 
+# The instant and the nonce.
+EventId = tuple[int, int]
+
+
 class Batch(NamedTuple):
     """A run of spool records, fixed before its first try: loading it twice changes nothing."""
 
@@ -122,6 +126,41 @@ class Reason(NamedTuple):
     verdict: int
     detail: str | None
     n: int
+
+
+class Hits(NamedTuple):
+    """How many impressions or clicks have a verdict."""
+
+    kind: int
+    verdict: int
+    n: int
+
+
+class Wanted(NamedTuple):
+    """Which events of a workspace are looked for; `None` leaves all in.
+
+    With `code`, hits that asked for it when no link had it come beside those of `link_id`. `noted` leaves only
+    impressions and clicks of links that do not count, or count with a remark.
+    """
+
+    kind: int | None = None
+    verdict: int | None = None
+    detail: str | None = None
+    link_id: int | None = None
+    code: str | None = None
+    campaign_id: int | None = None
+    since_ms: int | None = None
+    noted: bool = False
+
+
+class Search(NamedTuple):
+    """Events that were found, newest first, and the id to look on from; `None` where there is nothing more to look at.
+
+    A search looks at a bounded number of events: it may have found fewer than were asked for, and there are more.
+    """
+
+    events: list[StoredEvent]
+    go_on: EventId | None
 
 
 class Orphan(NamedTuple):
@@ -224,8 +263,24 @@ class EventStore(Protocol):
         """Impressions and clicks that were left out, or counted with a remark, by what that rests on."""
         ...
 
+    def reasons_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[Reason]:
+        """The same of several campaigns together."""
+        ...
+
+    def hits_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[Hits]:
+        """Impressions and clicks of several campaigns together, by verdict."""
+        ...
+
+    def search(self, workspace_id: int, wanted: Wanted, *, before: EventId | None, limit: int) -> Search:
+        """Events of a workspace that are as wanted, newest first, older than the id `before` where one is given."""
+        ...
+
     def orphans(self, workspace_id: int, first_day: int, last_day: int, limit: int) -> list[Orphan]:
         """Unknown codes by frequency, over UTC days counted from 1970, both inclusive."""
+        ...
+
+    def forget_orphans(self, before_day: int) -> None:
+        """Drops how often unknown codes were asked for on earlier days, counted from 1970."""
         ...
 
     def find_click(self, at_ms: int, nonce: int) -> StoredEvent | None:
@@ -250,6 +305,14 @@ class EventStore(Protocol):
 
     def prune(self, before: datetime) -> int:
         """Deletes raw events older than this; rollups stay. Answers how many."""
+        ...
+
+    def of_visitor(self, at_ms: int, nonce: int, limit: int) -> list[StoredEvent]:
+        """The event of an id and all others of its visitor on that UTC day, in the order of time."""
+        ...
+
+    def forget_visitor(self, at_ms: int, nonce: int) -> int:
+        """Erases who made those events, and by what browser; no count changes. Answers how many events that were."""
         ...
 
     def forget_visitors(self, before_day: int) -> None:

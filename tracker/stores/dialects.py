@@ -54,6 +54,10 @@ class Dialect(Protocol):
         """How often each value of each column comes in the rows of a query, which is read once."""
         ...
 
+    def keep_visitors(self, connection: Connection) -> None:
+        """Comes first in a transaction that changes who has been seen: until it ends nobody else changes that."""
+        ...
+
     def prune(self, engine: Engine, before_ms: int) -> int:
         """Deletes older events, so that no writer waits long; answers how many."""
         ...
@@ -98,6 +102,9 @@ class Sqlite:
         finally:
             cursor.close()
         return counted
+
+    def keep_visitors(self, connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def prune(self, engine: Engine, before_ms: int) -> int:
         return _prune_rows(engine, before_ms)
@@ -193,6 +200,9 @@ class Postgres:
             place = of_mask[mask]
             counted[place][values[place]] = n
         return counted
+
+    def keep_visitors(self, connection: Connection) -> None:
+        connection.execute(text("LOCK TABLE visitor_days, visitor_link_days IN SHARE ROW EXCLUSIVE MODE"))
 
     def prune(self, engine: Engine, before_ms: int) -> int:
         pruned = 0

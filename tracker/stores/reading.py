@@ -33,6 +33,8 @@ PRUNED_BEFORE = "pruned_before_ms"
 
 marks = cast(Table, StoreMark.__table__)
 SHOWN = (Kind.IMPRESSION, Kind.CLICK)
+# Whose rows: the value of a column, or one of several.
+Of = Mapping[str, int | tuple[int, ...]]
 
 
 class SqlReader:
@@ -50,7 +52,7 @@ class SqlReader:
     def breakdowns(
         self, campaign_id: int, start: int, end: int, dimensions: Sequence[Dimension]
     ) -> dict[Dimension, list[Part]]:
-        of = {"campaign_id": campaign_id, "dimension": tuple(map(int, dimensions))}
+        of: Of = {"campaign_id": campaign_id, "dimension": tuple(map(int, dimensions))}
         found = self._sums(rollup_parts, rollup_part_days, ("dimension", "value_id", "kind"), of, start, end)
         with self._engine.connect() as connection:
             names = texts_by_id(connection, (row[1] for row in found))
@@ -85,7 +87,7 @@ class SqlReader:
         ]
 
     def _sums(
-        self, fine: Table, coarse: Table, keys: tuple[str, ...], of: Mapping[str, Any], start: int, end: int
+        self, fine: Table, coarse: Table, keys: tuple[str, ...], of: Of, start: int, end: int
     ) -> list[tuple[int, ...]]:
         """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser rollup."""
         first_day, last_day = -(-start // DAY), end // DAY
@@ -185,12 +187,8 @@ class SqlReader:
         return found
 
 
-def _part(
-    table: Table, by: Column[int], names: tuple[str, ...], of: Mapping[str, Any], start: int, end: int
-) -> Select[Any]:
+def _part(table: Table, by: Column[int], names: tuple[str, ...], of: Of, start: int, end: int) -> Select[Any]:
     """The rows of a rollup table from `start` to before `end` of the column that cuts it."""
     columns = [table.c[name] for name in names]
-    wanted = (
-        table.c[name].in_(value) if isinstance(value, tuple) else table.c[name] == value for name, value in of.items()
-    )
-    return select(*columns).where(*wanted, by >= start, by < end)
+    held = (table.c[name].in_(v if isinstance(v, tuple) else (v,)) for name, v in of.items())
+    return select(*columns).where(*held, by >= start, by < end)

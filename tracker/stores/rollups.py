@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import ColumnElement, Select, Table, and_, case, func, literal, or_, select, union_all
 
 from tracker.days import BUCKET_MS
-from tracker.events import Verdict
+from tracker.events import Kind, Verdict
 from tracker.models import EventRow
 from tracker.stores.contract import Dimension, StoredEvent
 from tracker.sums import (
@@ -46,7 +46,7 @@ class Of(Enum):
     LINKS = "all of a link"
     COUNTED = "those of a link that count"
     NOTED = "those of a link that do not count, or count with a remark"
-    ORPHANS = "those of a code that no link has"
+    ORPHANS = "hits on a code that no link has"
 
 
 class Declared(NamedTuple):
@@ -60,6 +60,8 @@ class Declared(NamedTuple):
     has_parts: bool = False
 
 
+# What asks for a link's code; a conversion asks for a workspace's key.
+HITS = (Kind.IMPRESSION, Kind.CLICK, Kind.HONEYPOT)
 LINKS = ("campaign_id", "link_id", "kind", "verdict")
 KINDS = ("campaign_id", "kind")
 REASONS = ("campaign_id", "kind", "verdict", "detail_id")
@@ -105,9 +107,13 @@ def sums_of(changes: Iterable[Change]) -> dict[Table, Sums]:
                 sums[0] += n
                 sums[1] += first
                 sums[2] += on_link
-        elif row.verdict == Verdict.UNKNOWN_CODE and row.workspace_id is not None and detail is not None:
+        elif _is_orphan(row) and row.workspace_id is not None and detail is not None:
             _add(orphans, (row.workspace_id, row.at_ms // DAY_MS, detail), (n,))
     return _of_alike(alike) | {rollup_orphan_days: orphans}
+
+
+def _is_orphan(row: StoredEvent) -> bool:
+    return row.verdict == Verdict.UNKNOWN_CODE and row.kind in HITS
 
 
 def _of_alike(alike: dict[tuple[Any, ...], list[int]]) -> dict[Table, Sums]:
@@ -175,6 +181,7 @@ _HELD = {
         events.c.workspace_id.is_not(None),
         events.c.detail_id.is_not(None),
         events.c.verdict == Verdict.UNKNOWN_CODE,
+        events.c.kind.in_(HITS),
     ),
 }
 

@@ -24,7 +24,7 @@ from tracker import days
 from tracker.events import Kind
 from tracker.extensions import insert_into
 from tracker.models import LoadedBatch
-from tracker.stores import audit, firsts
+from tracker.stores import audit, firsts, forgetting
 from tracker.stores.contract import (
     Batch,
     Drift,
@@ -32,13 +32,14 @@ from tracker.stores.contract import (
     StaleBatch,
     StoredEvent,
 )
-from tracker.stores.reading import PRUNED_BEFORE, SqlReader, marks
+from tracker.stores.reading import PRUNED_BEFORE, marks
 from tracker.stores.rollups import (
     DAY_MS,
     VALUE_COLUMNS,
     Change,
     events,
     rollup_days,
+    rollup_orphan_days,
     sums_of,
 )
 from tracker.stores.rows import (
@@ -53,6 +54,7 @@ from tracker.stores.rows import (
     texts_of,
     values_of,
 )
+from tracker.stores.searching import SqlSearcher
 
 TEXTS_REMEMBERED_MAX = 50_000
 VISITORS_BEFORE = "visitors_before_day"
@@ -61,7 +63,7 @@ SHOWN = (Kind.IMPRESSION, Kind.CLICK)
 ledger = cast(Table, LoadedBatch.__table__)
 
 
-class SqlStore(SqlReader):
+class SqlStore(SqlSearcher):
     """See EventStore. Safe for use from several threads, each call with a connection of its own."""
 
     def __init__(self, engine: Engine) -> None:
@@ -256,6 +258,19 @@ class SqlStore(SqlReader):
             self._mark(connection, VISITORS_BEFORE, before_day)
             for scope in firsts.SCOPES:
                 connection.execute(delete(scope.seen).where(scope.seen.c.day < before_day))
+
+    def forget_visitor(self, at_ms: int, nonce: int) -> int:
+        with self._engine.begin() as connection:
+            # Whoever stores a click of the same visitor meanwhile has looked whether it is the first, or looks later.
+            self._dialect.keep_visitors(connection)
+            changes = forgetting.forget(connection, at_ms, nonce)
+            self._add_to_rollups(connection, changes)
+        return len(changes) // 2
+
+    def forget_orphans(self, before_day: int) -> None:
+        with self._engine.begin() as connection:
+            self._mark(connection, audit.ORPHANS_BEFORE, before_day)
+            connection.execute(delete(rollup_orphan_days).where(rollup_orphan_days.c.day < before_day))
 
     def _mark(self, connection: Connection, name: str, value: int) -> None:
         """Remembers the highest value there has been."""

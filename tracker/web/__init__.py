@@ -1,4 +1,4 @@
-"""The pages: server-rendered, one file per area, everything under /app."""
+"""The pages: server-rendered, one file per area, everything under /app but for the public one on privacy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tracker.web import (
     filters,
     formats,
     install,
+    leftout,
     links,
+    privacy,
     responses,
     settings,
 )
@@ -25,6 +27,7 @@ AREAS = (
     links.pages,
     conversions.pages,
     events.pages,
+    leftout.pages,
     install.pages,
     settings.pages,
     filters.pages,
@@ -37,3 +40,4 @@ def register(app: Flask) -> None:
     responses.register(app)
     for area in AREAS:
         app.register_blueprint(area, url_prefix="/app")
+    app.register_blueprint(privacy.pages)

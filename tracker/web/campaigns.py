@@ -15,7 +15,7 @@ from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.reports import campaign as campaign_report
-from tracker.reports import filters
+from tracker.reports import filtered, filters
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
 from tracker.services import services
@@ -82,6 +82,7 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         breakdowns=breakdowns.tables(found, whole),
         whole=whole,
         charts=drawing.charts(found, choice.metric),
+        left_out=filtered.build(store, workspace, [campaign.id], choice.period),
         unmatched=conversions.unmatched_count(db.session(), workspace),
         lag_s=_lag_s(now),
     )

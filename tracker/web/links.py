@@ -45,6 +45,7 @@ def new(workspace: Workspace) -> ResponseReturnValue:
     form = LinkForm(formdata=None)
     for name in KEPT_FOR_ANOTHER:
         form[name].data = request.args.get(name, "")
+    form.code.data = request.args.get("code", "")
     return _builder(workspace, form, made=_made(workspace, request.args.get("made", "")))
 
 
@@ -139,7 +140,7 @@ def _builder(
         "links/form.html",
         form=form,
         errors=errors or {},
-        unfolded=bool(FOLDED.intersection(errors or {})),
+        unfolded=bool(FOLDED.intersection(errors or {}) or (link is None and form.code.data)),
         link=link,
         made=made,
         preview=_preview(workspace, form),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracker.events import Kind, Verdict
+from tracker.stores.searching import SEARCHED_MAX as SEARCHED_MAX
 
 # Each verdict: its name on a page, what many of them are called, and why it does or does not count.
 VERDICTS: dict[str, tuple[str, str, str]] = {
@@ -19,6 +20,8 @@ VERDICTS: dict[str, tuple[str, str, str]] = {
     "inactive": ("inactive", "hits on links out of use", "The link was archived or had expired."),
     "test": ("test", "test hits", "Carries a test code: shown here, never in a report."),
 }
+GPC = "The browser asked not to be followed: counted, without click id and visitor, and in no export."
+LABELS = {"via_proxy": "mail provider's image proxy"}
 KINDS = {
     Kind.IMPRESSION: "impression",
     Kind.CLICK: "click",
@@ -103,6 +106,11 @@ def filtered_reason(word: str) -> str:
     return VERDICTS[word][2]
 
 
+def label(text: str | None) -> str:
+    """What a verdict rests on, as it is called on a page."""
+    return "" if text is None else LABELS.get(text, text)
+
+
 def kind(number: int) -> str:
     return KINDS[Kind(number)]
 
@@ -114,3 +122,17 @@ def reason(word: str | None) -> str:
 def times(n: int, one: str, many: str) -> str:
     """The noun that goes with a number."""
     return one if n == 1 else many
+
+
+def heading(word: str) -> str:
+    """The same at the head of a section: an abbreviation keeps its capitals."""
+    name = VERDICTS[word][1]
+    return name[0].upper() + name[1:]
+
+
+def verdict_choices() -> list[tuple[str, str]]:
+    return [(word, names[0]) for word, names in VERDICTS.items()]
+
+
+def kind_choices() -> list[tuple[str, str]]:
+    return [(kind.word, name) for kind, name in KINDS.items()]

@@ -43,7 +43,7 @@ def upgrade() -> None:
     op.execute(
         "INSERT INTO rollup_orphan_days (workspace_id, day, detail_id, n) "
         "SELECT workspace_id, at_ms / 86400000, detail_id, count(*) FROM events "
-        "WHERE verdict = 9 AND workspace_id IS NOT NULL AND detail_id IS NOT NULL "
+        "WHERE verdict = 9 AND kind IN (1, 2, 4) AND workspace_id IS NOT NULL AND detail_id IS NOT NULL "
         "AND (campaign_id IS NULL OR link_id IS NULL) GROUP BY workspace_id, at_ms / 86400000, detail_id"
     )
 

@@ -1,0 +1,103 @@
+"""The commands about one person: what is held of them, and that it be forgotten."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from sqlalchemy.orm import Session
+
+from tracker import links, privacy
+from tracker.errors import Invalid
+from tracker.installation import opened
+from tracker.models import Conversion, LedgerEntry
+from tracker.privacy import Held
+from tracker.stores import open_store
+
+
+@click.command()
+@click.option("--customer", required=True, help="The customer, as the shop names them in its reports.")
+def export(customer: str) -> None:
+    """Print all that is held of a customer, as JSON: conversions with their ledger, reports, the visitor's events."""
+    with opened() as (settings, engine, session, workspace):
+        store = open_store(engine)
+        held = privacy.of_customer(session, store, workspace, customer, settings.secrets.customer_key)
+        click.echo(json.dumps(_shown(session, held), ensure_ascii=False, indent=2))
+
+
+@click.command()
+@click.option("--customer", help="The customer, as the shop names them in its reports.")
+@click.option("--visitor", metavar="CLICK_ID", help="The visitor whose click this was, for that UTC day.")
+@click.option("--dry-run", is_flag=True, help="Say what would be erased, and erase nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was erased as JSON; needs --yes or --dry-run.")
+def forget(customer: str | None, visitor: str | None, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Erase who somebody was. Counts, money, order numbers and the ledger stay.
+
+    Visitors become random numbers without browser, language, country or referrer; conversions lose their customer,
+    reports what the sender said. Backups and an access log are not touched.
+    """
+    if (customer is None) == (visitor is None):
+        raise click.UsageError("Name one: --customer or --visitor.")
+    if as_json and not (yes or dry_run):
+        raise click.UsageError("--json asks nothing: add --yes or --dry-run.")
+    with opened() as (settings, engine, session, workspace):
+        store, secrets = open_store(engine), settings.secrets
+        if customer is not None:
+            if not customer.strip():
+                raise Invalid({"customer": "Name a customer."})
+            held = privacy.of_customer(session, store, workspace, customer, secrets.customer_key)
+        else:
+            held = privacy.of_visitor(session, store, workspace, visitor or "", secrets)
+        counts = {
+            "visitors": len(held.visitors),
+            "events": len(held.events),
+            "conversions": len(held.conversions),
+            "reports": len(held.reports),
+        }
+        if not as_json:
+            _say(counts, dry_run)
+        if held and not dry_run:
+            if not yes:
+                click.confirm("Erase this? It cannot be taken back.", abort=True, err=True)
+            privacy.forget(session, store, engine, held)
+            if not as_json:
+                click.echo("Erased. Counts and money are as they were.", err=True)
+        if as_json:
+            click.echo(json.dumps(counts | {"erased": bool(held) and not dry_run}))
+
+
+def _say(counts: dict[str, int], dry_run: bool) -> None:
+    """What was found, each with what becomes of it."""
+    if not any(counts.values()):
+        click.echo("Nothing is held: there is nothing to erase.")
+        return
+    click.echo("Would be erased:" if dry_run else "To be erased:")
+    click.echo(f"  {counts['visitors']:,} visitors with {counts['events']:,} events: who it was, browser, origin")
+    click.echo(f"  {counts['conversions']:,} conversions: the customer")
+    click.echo(f"  {counts['reports']:,} reports: what the sender said")
+
+
+def _shown(session: Session, held: Held) -> dict[str, Any]:
+    from tracker.api import shapes
+
+    codes = links.codes_of(session, (event.link_id for event in held.events.values() if event.link_id))
+    return {
+        "conversions": [
+            shapes.conversion(each) | {"customer": each.customer, "ledger": _ledger(each)} for each in held.conversions
+        ],
+        "reports": [shapes.report(report) for report in held.reports],
+        "events": [
+            shapes.event(held.events[event_id], codes) | {"visitor": held.events[event_id].visitor}
+            for event_id in sorted(held.events)
+        ],
+    }
+
+
+def _ledger(conversion: Conversion) -> list[dict[str, Any]]:
+    return [_entry(entry) for entry in conversion.entries]
+
+
+def _entry(entry: LedgerEntry) -> dict[str, Any]:
+    return {"at": entry.at.isoformat(), "status": entry.status, "minor": entry.minor, "currency": entry.currency}

@@ -1,0 +1,33 @@
+"""Codes that no link has come from strangers, as many as they like: so many of a day are told apart, and no more."""
+
+from __future__ import annotations
+
+from tracker import codes
+from tracker.events import Verdict
+from tracker.stores import StoredEvent
+
+# A mistyped link, an old poster, a retired campaign: a few dozen codes. A scan of random ones: without end, and each
+# would be a text and a row of a sum for good.
+CODES_A_DAY_MAX = 1000
+DAY_MS = 86_400_000
+
+
+class UnknownCodes:
+    """The unknown codes of the newest UTC day a loader has seen; one that restarts begins anew."""
+
+    def __init__(self) -> None:
+        self._day = 0
+        self._known: set[str] = set()
+
+    def bound(self, row: StoredEvent) -> StoredEvent:
+        """The event as it is, or one of very many codes: it is counted then, and its own code is not kept."""
+        if row.verdict != Verdict.UNKNOWN_CODE or row.detail is None:
+            return row
+        day = row.at_ms // DAY_MS
+        if day > self._day:
+            self._day, self._known = day, set()
+        if row.detail not in self._known:
+            if len(self._known) >= CODES_A_DAY_MAX:
+                return row._replace(detail=codes.OTHERS)
+            self._known.add(row.detail)
+        return row

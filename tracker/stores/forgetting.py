@@ -1,0 +1,45 @@
+"""A visitor forgotten: nothing of an event tells any more who made it, and every count stays as it is."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import Connection, and_, update
+
+from tracker.stores import firsts
+from tracker.stores.contract import StoredEvent
+from tracker.stores.rollups import DAY_MS, VALUE_COLUMNS, Change, events
+from tracker.stores.rows import FLAGS, stored
+from tracker.stores.searching import same_visitor
+
+# What an event says of whoever made it. `detail` and `rule` tell why it counts or not, and many share them.
+TEXTS = ("agent", *(dimension.word for dimension in VALUE_COLUMNS))
+NOTHING = (None,) * len(VALUE_COLUMNS)
+
+
+def forget(connection: Connection, at_ms: int, nonce: int) -> list[Change]:
+    """Erases the visitor of an event from all of that visitor's events of the day; answers what rollups change by.
+
+    A random number takes the place of the hash: who is the first of a day stays, as does how many there were.
+    """
+    here = same_visitor(connection, at_ms, nonce)
+    if here is None:
+        return []
+    changes: list[Change] = []
+    columns = (events.c.detail_id, *VALUE_COLUMNS.values(), *(events.c[flag] for flag in FLAGS))
+    visitor: int | None = None
+    for row in connection.execute(stored().add_columns(*columns).where(here).with_for_update(of=events)):
+        was = StoredEvent(*row[: -len(columns)])
+        detail, *values, first, on_link = row[-len(columns) :]
+        visitor = was.visitor
+        changes.append((was, detail, tuple(values), -1, -int(first), -int(on_link)))
+        changes.append((was, detail, NOTHING, 1, int(first), int(on_link)))
+    nobody = None if visitor is None else secrets.randbits(63)
+    erased: dict[str, int | None] = {f"{name}_id": None for name in TEXTS}
+    connection.execute(update(events).where(here).values(erased | {"visitor": nobody}))
+    if visitor is not None:
+        for scope in firsts.SCOPES:
+            seen = scope.seen.c
+            is_theirs = and_(seen.day == at_ms // DAY_MS, seen.visitor == visitor)
+            connection.execute(update(scope.seen).where(is_theirs).values(visitor=nobody))
+    return changes
