@@ -26,6 +26,7 @@ def ready(client: FlaskClient) -> tuple[int, dict[str, object]]:
 def test_all_is_well(client: FlaskClient, owner: FlaskClient, settings: Settings) -> None:
     status, state = ready(client)
     assert (status, state.pop("lag_s")) == (200, 0.0)
+    assert "Registries" in str(state.pop("countries"))
     assert state == {
         "status": "ready",
         "database": "ok",
