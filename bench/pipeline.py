@@ -32,6 +32,8 @@ DAYS = 60
 LOOKS = 15
 BATCH = 20_000
 RATED = 100_000
+# First bytes of public addresses all over the world: each hit has a country, of some fifty.
+NETWORKS = (8, 24, 41, 62, 78, 80, 84, 90, 101, 133, 177, 189, 200)
 RATED_MS = 30_000
 
 
@@ -117,7 +119,7 @@ def _event(places: list[tuple[int, str]], at_ms: int, chance: random.Random) -> 
         verdict=int(Verdict.COUNTED),
         link_id=link_id,
         code=code,
-        address=f"10.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}",
+        address=f"{chance.choice(NETWORKS)}.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}",
         agent=chance.choice(BOTS if chance.random() < 0.05 else BROWSERS),
         referrer=chance.choice(REFERRERS),
         language="en",

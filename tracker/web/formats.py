@@ -208,7 +208,6 @@ def register(app: Flask) -> None:
         lag,
         signed_number,
         size,
-        value,
     )
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(words=words, this_zone=zone)
