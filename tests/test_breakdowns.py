@@ -171,7 +171,7 @@ def test_without_impressions_on_every_link_there_is_no_ctr_by_device(
     owner: FlaskClient, api: Api, client: FlaskClient, make_link: MakeLink, lived: dict[str, Link], load: Any
 ) -> None:
     make_link(code="advert")
-    hit(client, "/advert", PHONE, GERMAN, "de", "")
+    hit(client, "/advert", PHONE, "2003:e1::1", "de", "")
     load()
     assert {group["ctr"]["value"] for group in stats(api, group_by="device")["groups"]} == {None}
     assert "there is no CTR here" in page_of(owner)
@@ -182,7 +182,7 @@ def test_the_busiest_ten_are_shown_and_all_on_request(
 ) -> None:
     make_link(code="many")
     for number in range(13):
-        hit(client, "/many", BROWSER, GERMAN, "de", f"https://site-{number:02}.example/")
+        hit(client, "/many", BROWSER, f"2003:e0:{number:x}::1", "de", f"https://site-{number:02}.example/")
     hit(client, "/many", BROWSER, GERMAN, "de", "")
     load()
     table = section(page_of(owner), "referrer")

@@ -23,7 +23,7 @@ from tracker.reports import campaign as reports
 from tracker.reports import filters
 from tracker.reports.campaign import Period
 from tracker.reports.metrics import DEFINITIONS, Totals
-from tracker.stores import Batch, EventStore, StoredEvent
+from tracker.stores import Batch, Dimension, EventStore, StoredEvent
 
 MakeLink = Callable[..., Link]
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -225,7 +225,8 @@ def test_every_table_adds_up_to_the_totals(
                 currency="EUR",
                 converted_at=at,
             )
-            conversions.describe(sale, rows[-1])
+            for dimension in Dimension:
+                setattr(sale, f"click_{dimension.word}", getattr(rows[-1], dimension.word))
             session.add(sale)
     session.commit()
     store.append(Batch(f"sums-{shift}", 0, 1, rows))

@@ -137,7 +137,7 @@ def test_a_visitor_is_forgotten_and_no_count_changes(store: EventStore) -> None:
     assert forgotten == [found._replace(**nothing) for found in forgotten]  # type: ignore[arg-type]
     assert (forgotten[2].detail, forgotten[3].rule) == ("via_proxy", "within 2 s")
     start = NOON_MS // days.BUCKET_MS
-    referrers = store.breakdown(1, start, start + 1, Dimension.REFERRER)
+    referrers = store.breakdowns(1, start, start + 1, [Dimension.REFERRER])[Dimension.REFERRER]
     assert [(part.kind, part.n) for part in referrers if part.n] == [(Kind.CLICK, 1)]
     others = [found for found in store.recent(1, before=None, limit=9) if found.nonce > 4]
     assert {(found.visitor, found.agent, found.referrer) for found in others} == {
