@@ -182,7 +182,7 @@ def test_the_busiest_ten_are_shown_and_all_on_request(
 ) -> None:
     make_link(code="many")
     for number in range(13):
-        hit(client, "/many", BROWSER, f"2003:e0:{number:x}::1", "de", f"https://site-{number:02}.example/")
+        hit(client, "/many", BROWSER, f"2003:e0:{number + 1:x}::1", "de", f"https://site-{number:02}.example/")
     hit(client, "/many", BROWSER, GERMAN, "de", "")
     load()
     table = section(page_of(owner), "referrer")
