@@ -297,8 +297,9 @@ def test_every_event_is_exported_but_those_under_global_privacy_control(
     client: FlaskClient, owner: FlaskClient, api: Api, make_link: Callable[..., Link], load: Callable[[], int]
 ) -> None:
     code = make_link().code
-    for _ in range(3):
-        client.get(f"/{code}", headers={"Referer": "https://mail.example/x"})
+    for number in range(3):
+        address = {"REMOTE_ADDR": f"192.0.2.{number}"}
+        client.get(f"/{code}", headers={"Referer": "https://mail.example/x"}, environ_base=address)
     client.get(f"/{code}", headers={"Sec-GPC": "1"})
     load()
     exported = api("GET", "/events/export.csv")

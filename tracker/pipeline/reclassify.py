@@ -36,15 +36,11 @@ Id = tuple[int, int]
 
 
 class Held(NamedTuple):
-    """An event with what it is to be, as long as a later sweep may still change that."""
+    """What an event is and what it is to be, as long as a later sweep may still change that."""
 
-    event: StoredEvent
-    judgement: Judgement
-
-    @property
-    def is_changed(self) -> bool:
-        event, judgement = self
-        return (event.verdict, event.detail, event.rule) != judgement
+    kind: int
+    was: Judgement
+    now: Judgement
 
 
 @dataclass
@@ -85,7 +81,7 @@ class Reclassification:
         self._from_ms = since_ms if self.resumed_ms is None else self.resumed_ms
         self._windows = Windows()
         self._held: OrderedDict[Id, Held] = OrderedDict()
-        self._changed: list[Held] = []
+        self._changed: list[tuple[Id, Held]] = []
         self.changes = Changes()
 
     def _left_off(self) -> int | None:
@@ -112,17 +108,17 @@ class Reclassification:
 
     def _take(self, event: StoredEvent) -> None:
         own = self._rules.get(event.workspace_id or 0, rules.DEFAULT)
-        judgement = Judgement(event.verdict, event.detail, event.rule)
+        was = judgement = Judgement(event.verdict, event.detail, event.rule)
         if event.kind in JUDGED_BY_AGENT and event.verdict not in STAYS:
             judgement = of_agent(event.agent or "", event.referrer, event.kind, own)
         judgement = self._windows.judge(judged(event, judgement), own) or judgement
         for revision in self._windows.take_revisions():
             if held := self._held.get(revision[:2]):
-                self._held[revision[:2]] = Held(held.event, Judgement(*revision[2:]))
+                self._held[revision[:2]] = held._replace(now=Judgement(*revision[2:]))
         # Those before were judged in an earlier run, or are not to be: they only show who is who.
         if event.at_ms >= self._from_ms:
             self.changes.events += 1
-            self._held[event[:2]] = Held(event, judgement)
+            self._held[event[:2]] = Held(event.kind, was, judgement)
 
     def _release(self, before_ms: int) -> None:
         """Lets go of what no sweep can reach any more, and writes it down as it adds up."""
@@ -130,34 +126,33 @@ class Reclassification:
             first = next(iter(self._held))
             if first[0] >= before_ms and len(self._held) <= HITS_MAX:
                 break
-            _, held = self._held.popitem(last=False)
-            if held.is_changed:
-                self._changed.append(held)
+            own, held = self._held.popitem(last=False)
+            if held.was != held.now:
+                self._changed.append((own, held))
                 if len(self._changed) >= REVISED_AT_ONCE:
                     self._write(first[0])
 
     def _write(self, upto_ms: int) -> None:
         """Stores what has changed up to an instant, and then how far that is: a crash between does some of it again."""
         changed, self._changed = self._changed, []
-        leaving = [held.event[:2] for held in changed if _leaves_out(held)]
         with Session(self._engine) as session:
-            kept = converted(session, leaving)
+            kept = converted(session, [own for own, held in changed if _leaves_out(held)])
         revisions = []
-        for held in changed:
-            event, judgement = held
-            if event[:2] in kept and _leaves_out(held):
-                if event.verdict == Verdict.COUNTED:
+        for own, held in changed:
+            now = held.now
+            if own in kept and _leaves_out(held):
+                if held.was.verdict == Verdict.COUNTED:
                     continue
-                judgement = Judgement(Verdict.COUNTED, None, CONVERTED)
-            self.changes.note(event.verdict, judgement.verdict)
-            revisions.append(Revision(*event[:2], judgement.verdict, judgement.detail, judgement.rule))
+                now = Judgement(Verdict.COUNTED, None, CONVERTED)
+            self.changes.note(held.was.verdict, now.verdict)
+            revisions.append(Revision(*own, now.verdict, now.detail, now.rule))
         if not self._dry_run:
             revise(self._engine, self._store, revisions)
             self._store.set_marks(self._run | {MARKS[-1]: upto_ms})
 
 
 def _leaves_out(held: Held) -> bool:
-    return held.event.kind == Kind.CLICK and held.judgement.verdict in REVISABLE
+    return held.kind == Kind.CLICK and held.now.verdict in REVISABLE
 
 
 def _rules_of_all(engine: Engine) -> dict[int, Rules]:

@@ -21,8 +21,8 @@ SWEEP_REACH_MS = 10 * MINUTE_MS
 # within one second are no person's; whoever opens a digest's articles in tabs comes to one in two seconds, half of the
 # second rate. Both are to be out of reach of strangers, too, whom one address and one agent make one visitor.
 SWEEPS = ((3, 1_000), (5, 5_000))
-# Bounds of what is remembered: hits of everybody (some 300 bytes each); of one visitor hits, places, latest links and,
-# on each link, latest clicks that count.
+# Bounds of what is remembered: hits of everybody (some 300 bytes each; who comes again on another link costs as much as
+# three); of one visitor hits, places, latest links and, on each link, latest clicks that count.
 HITS_MAX = 500_000
 TRAIL_MAX = 500
 PLACES_MAX = 256
@@ -83,9 +83,11 @@ class _Place:
 class _Visitor:
     """Somebody who has been met more than once."""
 
-    __slots__ = ("links", "places", "rule", "swept", "trail")
+    __slots__ = ("links", "places", "rule", "size", "swept", "trail")
 
     def __init__(self) -> None:
+        # As many single hits take as much memory.
+        self.size = 1
         self.places: dict[tuple[int, int], _Place] = {}
         self.trail: list[Hit] = []
         self.links: dict[int, int] = {}
@@ -98,11 +100,14 @@ class _Visitor:
             if len(self.places) >= PLACES_MAX:
                 self.places = dict(list(self.places.items())[PLACES_MAX // 2 :])
             found = self.places[link_id, kind] = _Place()
+            self.size += 2
         return found
 
     def keep(self, hit: Hit) -> None:
         """Remembers a hit that a sweep may take back."""
         self.trail.append(hit)
+        if len(self.trail) <= TRAIL_MAX:
+            self.size += 1
         if len(self.trail) > 2 * TRAIL_MAX:
             del self.trail[:-TRAIL_MAX]
 
@@ -165,7 +170,6 @@ class Windows:
         if at_ms - self._began_ms > SWEEP_REACH_MS or self._hits >= HITS_MAX // 2:
             self._older, self._visitors = self._visitors, {}
             self._began_ms, self._hits = at_ms, 0
-        self._hits += 1
         hit = (at_ms, nonce, kind, verdict, link_id)
         known = self._visitors.get(visitor)
         if known is None:
@@ -173,13 +177,20 @@ class Windows:
             if known is None and kind != Kind.HONEYPOT:
                 # Most are met once, and nothing is to be said of them.
                 self._visitors[visitor] = hit
+                self._hits += 1
                 return None
+            # Moved over, whoever it is counts in this generation.
+            size = 0
+        else:
+            size = known.size if isinstance(known, _Visitor) else 1
         if not isinstance(known, _Visitor):
             first, known = known, _Visitor()
             if first is not None:
                 self._take(known, first, rules, is_final=True)
         self._visitors[visitor] = known
-        return self._take(known, hit, rules, is_final=is_final)
+        judgement = self._take(known, hit, rules, is_final=is_final)
+        self._hits += known.size - size
+        return judgement
 
     def take_revisions(self) -> list[Revision]:
         """What was said of earlier hits and does not hold any more, since it was asked for last."""
