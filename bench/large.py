@@ -11,6 +11,8 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
@@ -94,10 +96,18 @@ def _words(session: Session, words: Sequence[str]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.large", description=__doc__)
     parser.add_argument("--events", type=int, default=10_000_000)
-    wanted = parser.parse_args().events
-    console = Console()
-    with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
-        settings = Settings.from_env({"TRACKER_DATA_DIR": folder})
+    parser.add_argument("--folder", type=Path, help="kept, to be looked at again with --look")
+    parser.add_argument("--look", action="store_true", help="only look at the page over what --folder holds")
+    given = parser.parse_args()
+    wanted, console = given.events, Console()
+    if given.look:
+        page = page_s(Settings.from_env({"TRACKER_DATA_DIR": str(given.folder)}))
+        console.print(f"page {page * 1000:.1f} ms")
+        return
+    with ExitStack() as stack:
+        folder = given.folder or stack.enter_context(tempfile.TemporaryDirectory())
+        progress = stack.enter_context(Progress(console=console))
+        settings = Settings.from_env({"TRACKER_DATA_DIR": str(folder)})
         schema.upgrade(settings)
         engine = open_engine(settings.database_url)
         with Session(engine) as session:

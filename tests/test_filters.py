@@ -31,7 +31,7 @@ def test_a_stranger_is_sent_to_the_login(client: FlaskClient, path: str) -> None
     answers = [client.post(PATH + path, data=FORM)] + ([] if path else [client.get(PATH)])
     for answer in answers:
         assert (answer.status_code, answer.headers["Location"].partition("?")[0]) == (303, "/app/login")
-        assert "tracker_internal" not in answer.headers.get("Set-Cookie", "")
+        assert "tracker_optout" not in answer.headers.get("Set-Cookie", "")
 
 
 def test_lists_and_limits_are_kept_a_line_each(owner: FlaskClient, session: Session, workspace: Workspace) -> None:
@@ -112,7 +112,7 @@ def test_a_browser_leaves_itself_out_and_comes_back(
     assert "Do not count this browser" in owner.get(PATH, **at).text
     answer = owner.post(f"{PATH}/opt-out", **at)
     assert answer.status_code == 303
-    (cookie,) = (each for each in answer.headers.getlist("Set-Cookie") if each.startswith("tracker_internal"))
+    (cookie,) = (each for each in answer.headers.getlist("Set-Cookie") if each.startswith("tracker_optout"))
     assert {"Secure", "HttpOnly", "SameSite=None", "Path=/"} <= set(cookie.split("; "))
     assert "Count this browser again" in owner.get(PATH, **at).text
     owner.get(f"/{first.code}", **at)
@@ -129,7 +129,7 @@ def test_without_https_the_cookie_can_do_without(owner: FlaskClient, app: Flask)
     (cookie,) = (
         each
         for each in owner.post(f"{PATH}/opt-out").headers.getlist("Set-Cookie")
-        if each.startswith("tracker_internal")
+        if each.startswith("tracker_optout")
     )
     assert "SameSite=Lax" in cookie
     assert "Secure" not in cookie

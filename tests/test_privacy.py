@@ -339,6 +339,20 @@ def test_a_browser_opts_out_and_in_again(app: Flask) -> None:
     assert "Leave this browser out" in client.get("/privacy", base_url="https://go.example").text
 
 
+def test_what_the_button_promises_is_kept(
+    client: FlaskClient, make_link: Callable[..., Link], load: Callable[[], int], api: Api
+) -> None:
+    code = make_link().code
+    client.post("/privacy/opt-out")
+    client.get(f"/{code}")
+    client.get(f"/i/{code}.gif")
+    client.post("/privacy/opt-in")
+    client.get(f"/{code}")
+    load()
+    found = [(event["kind"], event["verdict"]) for event in api("GET", "/events").json["items"]]
+    assert found == [("click", "counted"), ("impression", "internal"), ("click", "internal")]
+
+
 @pytest.mark.parametrize(
     "headers", [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
 )

@@ -130,7 +130,7 @@ def test_what_only_the_edge_or_the_address_could_tell_stays(
     crowd.get(f"/{link.code}", method="HEAD")
     crowd.get(f"/{link.code}", Sec_Purpose="prefetch")
     crowd.get(f"/{link.code}", address="198.51.100.7")
-    crowd.get(f"/{link.code}", Cookie="tracker_internal=1")
+    crowd.get(f"/{link.code}", Cookie="tracker_optout=1")
     crowd.get(f"/h/{link.code}", address="192.0.2.9")
     crowd.get("/nobodys")
     load()

@@ -467,10 +467,10 @@ def test_a_double_clicks_sale_is_the_first_clicks(
 
 def test_a_browser_that_opted_out_is_internal(crowd: Crowd, make_link: MakeLink, stored: Stored) -> None:
     link = make_link()
-    assert crowd.get(f"/{link.code}", Cookie="a=1; tracker_internal=1").status_code == 302
-    crowd.get(f"/i/{link.code}.gif", Cookie="tracker_internal=1")
-    crowd.get(f"/{link.code}", Cookie="tracker_internal=10; not_tracker_internal=1", address="192.0.2.2")
-    crowd.get(f"/{link.code}", Cookie="tracker_internal=1", method="HEAD")
+    assert crowd.get(f"/{link.code}", Cookie="a=1; tracker_optout=1").status_code == 302
+    crowd.get(f"/i/{link.code}.gif", Cookie="tracker_optout=1")
+    crowd.get(f"/{link.code}", Cookie="tracker_optout=10; not_tracker_optout=1", address="192.0.2.2")
+    crowd.get(f"/{link.code}", Cookie="tracker_optout=1", method="HEAD")
     internal = ("internal", "this browser opted out", "opt-out cookie")
     assert told(stored()) == [internal, internal, ("counted", None, None), ("head", None, "method HEAD")]
 
@@ -478,5 +478,5 @@ def test_a_browser_that_opted_out_is_internal(crowd: Crowd, make_link: MakeLink,
 def test_a_sale_of_an_opted_out_browser_is_a_sale(
     crowd: Crowd, make_link: MakeLink, stored: Stored, workspace: Workspace
 ) -> None:
-    crowd.get(f"/c/{workspace.key}.gif?order=1&value=5", Cookie="tracker_internal=1")
+    crowd.get(f"/c/{workspace.key}.gif?order=1&value=5", Cookie="tracker_optout=1")
     assert words(stored()) == ["counted"]

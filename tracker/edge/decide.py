@@ -29,7 +29,7 @@ PIXEL_HEADERS = (
 SPECULATIVE = frozenset({"prefetch", "prerender", "preview"})
 RETRY_AFTER = (b"retry-after", b"2")
 # A cookie of the short domain: hits of a browser that has it are internal.
-OPT_OUT_COOKIE = "tracker_internal"
+OPT_OUT_COOKIE = "tracker_optout"
 OPT_OUT = f"{OPT_OUT_COOKIE}=1"
 
 

@@ -10,18 +10,15 @@ from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response
 
 from tracker import filters
-from tracker.edge.decide import OPT_OUT_COOKIE
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.services import services
+from tracker.web import optout
 from tracker.web.access import signed_in
 from tracker.web.forms import FiltersForm
 
 pages = Blueprint("filters", __name__)
-
-# Browsers keep no cookie for longer than 400 days.
-OPTED_OUT_S = 400 * 86_400
 
 
 @pages.get("/settings/filters")
@@ -48,11 +45,7 @@ def save(workspace: Workspace) -> ResponseReturnValue:
 @signed_in
 def opt_out(_workspace: Workspace) -> ResponseReturnValue:
     response = _back("This browser is not counted any more.")
-    # In somebody else's page or mail, where pixels are, a browser sends it only if it may go to other sites: None.
-    secure = _is_secure()
-    response.set_cookie(
-        OPT_OUT_COOKIE, "1", max_age=OPTED_OUT_S, httponly=True, secure=secure, samesite="None" if secure else "Lax"
-    )
+    optout.leave_out(response)
     return response
 
 
@@ -60,19 +53,13 @@ def opt_out(_workspace: Workspace) -> ResponseReturnValue:
 @signed_in
 def opt_in(_workspace: Workspace) -> ResponseReturnValue:
     response = _back("This browser is counted again.")
-    secure = _is_secure()
-    response.delete_cookie(OPT_OUT_COOKIE, httponly=True, secure=secure, samesite="None" if secure else "Lax")
+    optout.count_again(response)
     return response
 
 
 def _back(message: str) -> Response:
     flash(message)
     return redirect(url_for("filters.show", _anchor="browser"), code=303)
-
-
-def _is_secure() -> bool:
-    """Whether the visitor's browser speaks https, be it to us or to a proxy before us."""
-    return request.is_secure or services().public_url.startswith("https:")
 
 
 def _page(form: FiltersForm, errors: Mapping[str, str] | None = None) -> str:
@@ -82,7 +69,7 @@ def _page(form: FiltersForm, errors: Mapping[str, str] | None = None) -> str:
         form=form,
         errors=errors or {},
         address=request.remote_addr,
-        is_opted_out=request.cookies.get(OPT_OUT_COOKIE) == "1",
+        is_opted_out=optout.is_out(),
         # A cookie goes to the host that set it, whatever the port.
         is_at_short_domain=short.hostname == urlsplit(f"//{request.host}").hostname,
         public_url=services().public_url,

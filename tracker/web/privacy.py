@@ -14,14 +14,10 @@ from werkzeug.wrappers import Response
 
 from tracker.extensions import csrf
 from tracker.services import services
-from tracker.web import responses
+from tracker.web import optout, responses
 
 pages = Blueprint("privacy", __name__)
 csrf.exempt(pages)
-
-# The edge knows it by this name and value.
-COOKIE = "tracker_optout"
-COOKIE_AGE_S = 365 * 86_400
 
 
 @pages.after_request
@@ -38,7 +34,7 @@ def show() -> ResponseReturnValue:
         retention_days=services().settings.retention_days,
         param=services().settings.click_id_param,
         has_log=services().settings.access_log is not None,
-        is_out=request.cookies.get(COOKIE) == "1",
+        is_out=optout.is_out(),
         has_gpc=request.headers.get("Sec-GPC") == "1",
     )
 
@@ -48,11 +44,7 @@ def opt_out() -> ResponseReturnValue:
     if not _is_from_here():
         return _refused()
     response = redirect(url_for("privacy.show"), code=303)
-    # Pixels are fetched from other sites' pages: only so marked do browsers send it along.
-    secure = request.is_secure or services().public_url.startswith("https:")
-    response.set_cookie(
-        COOKIE, "1", max_age=COOKIE_AGE_S, path="/", secure=secure, httponly=True, samesite="None" if secure else "Lax"
-    )
+    optout.leave_out(response)
     return response
 
 
@@ -61,7 +53,7 @@ def opt_in() -> ResponseReturnValue:
     if not _is_from_here():
         return _refused()
     response = redirect(url_for("privacy.show"), code=303)
-    response.delete_cookie(COOKIE, path="/")
+    optout.count_again(response)
     return response
 
 
