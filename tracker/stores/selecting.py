@@ -75,7 +75,8 @@ def _packed(column: Any, *more: tuple[Any, int]) -> ColumnElement[int]:
     """A number with smaller ones below it, each in so many bits; nothing where the first is nothing."""
     packed: Any = cast(column, BigInteger)
     for each, bits in more:
-        packed = packed * literal(1 << bits, literal_execute=True) + cast(each, Integer)
+        number = cast(each, Integer) if bits == _FLAG else each
+        packed = packed * literal(1 << bits, literal_execute=True) + number
     found: ColumnElement[int] = packed
     return found
 
