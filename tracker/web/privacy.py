@@ -6,6 +6,7 @@ cookie; instead, a post from another site is told by its origin, which every bro
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -38,6 +39,7 @@ def show() -> ResponseReturnValue:
         retention_days=services().settings.retention_days,
         param=services().settings.click_id_param,
         has_log=services().settings.access_log is not None,
+        cookie=COOKIE,
         is_out=request.cookies.get(COOKIE) == "1",
         has_gpc=request.headers.get("Sec-GPC") == "1",
     )
@@ -48,11 +50,7 @@ def opt_out() -> ResponseReturnValue:
     if not _is_from_here():
         return _refused()
     response = redirect(url_for("privacy.show"), code=303)
-    # Pixels are fetched from other sites' pages: only so marked do browsers send it along.
-    secure = request.is_secure or services().public_url.startswith("https:")
-    response.set_cookie(
-        COOKIE, "1", max_age=COOKIE_AGE_S, path="/", secure=secure, httponly=True, samesite="None" if secure else "Lax"
-    )
+    response.set_cookie(COOKIE, "1", max_age=COOKIE_AGE_S, **_marks())
     return response
 
 
@@ -61,8 +59,14 @@ def opt_in() -> ResponseReturnValue:
     if not _is_from_here():
         return _refused()
     response = redirect(url_for("privacy.show"), code=303)
-    response.delete_cookie(COOKIE, path="/")
+    response.delete_cookie(COOKIE, **_marks())
     return response
+
+
+def _marks() -> dict[str, Any]:
+    """Pixels are fetched from other sites' pages: only so marked do browsers send the cookie along."""
+    secure = request.is_secure or services().public_url.startswith("https:")
+    return {"path": "/", "secure": secure, "httponly": True, "samesite": "None" if secure else "Lax"}
 
 
 def _is_from_here() -> bool:
