@@ -16,7 +16,7 @@ from tracker.reports.campaign import Period
 from tracker.stores import EventStore, StoredEvent, Wanted
 
 SAMPLES_MAX = 3  # for each label
-SAMPLED_MAX = 500  # events looked at for all of them
+SAMPLED_MAX = 200  # events looked at for all of them
 LABELS_MAX = 30  # for each verdict; the others are one row together
 
 
@@ -82,8 +82,10 @@ def campaign_ids(session: Session, workspace: Workspace) -> list[int]:
     return list(session.scalars(select(Campaign.id).where(Campaign.workspace_id == workspace.id).order_by(Campaign.id)))
 
 
-def build(store: EventStore, workspace: Workspace, ids: Sequence[int], period: Period) -> Filtered:
-    """The report over campaigns, read from rollups; `add_samples` looks at raw events."""
+def build(
+    store: EventStore, workspace: Workspace, ids: Sequence[int], period: Period, *, with_hits: bool = True
+) -> Filtered:
+    """The report over campaigns, read from rollups; `add_samples` looks at raw events. Without `hits` no shares."""
     start, end = days.bucket_range(period.first, period.last, ZoneInfo(workspace.timezone))
     found: dict[int, dict[str | None, Label]] = {}
     for reason in store.reasons_of(ids, start, end):
@@ -96,7 +98,7 @@ def build(store: EventStore, workspace: Workspace, ids: Sequence[int], period: P
     groups = sorted((group for group in groups if group.n), key=lambda group: (-group.n, group.verdict))
     return Filtered(
         period=period,
-        hits=sum(hits.n for hits in store.hits_of(ids, start, end)),
+        hits=sum(hits.n for hits in store.hits_of(ids, start, end)) if with_hits else 0,
         left_out=[group for group in groups if group.verdict != Verdict.COUNTED],
         remarked=next((group for group in groups if group.verdict == Verdict.COUNTED), None),
     )
@@ -117,7 +119,7 @@ def _group(verdict: Verdict, labels: Iterable[Label]) -> Group:
 
 
 def add_samples(store: EventStore, workspace: Workspace, report: Filtered, campaign_id: int | None) -> None:
-    """Gives each label its most recent events, as far as they are among the last few hundred of the period."""
+    """Gives each label its most recent events, as far as they are among the last of the period."""
     if not (report.left_out or report.remarked):
         return
     start, end = days.bucket_range(report.period.first, report.period.last, ZoneInfo(workspace.timezone))

@@ -82,7 +82,7 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         breakdowns=breakdowns.tables(found, whole),
         whole=whole,
         charts=drawing.charts(found, choice.metric),
-        left_out=filtered.build(store, workspace, [campaign.id], choice.period),
+        left_out=filtered.build(store, workspace, [campaign.id], choice.period, with_hits=False),
         unmatched=conversions.unmatched_count(db.session(), workspace),
         lag_s=_lag_s(now),
     )

@@ -12,6 +12,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response
 
+from tracker.edge.decide import OPT_OUT_COOKIE
 from tracker.extensions import csrf
 from tracker.services import services
 from tracker.web import optout, responses
@@ -35,6 +36,7 @@ def show() -> ResponseReturnValue:
         param=services().settings.click_id_param,
         has_log=services().settings.access_log is not None,
         is_out=optout.is_out(),
+        cookie=OPT_OUT_COOKIE,
         has_gpc=request.headers.get("Sec-GPC") == "1",
     )
 
