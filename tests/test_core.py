@@ -18,6 +18,8 @@ from tracker.edge.spool import Spool
 from tracker.events import Kind
 from tracker.extensions import open_engine
 
+pytestmark = pytest.mark.any_database
+
 
 def edge(tmp_path: Path, proxies: int = 0) -> Edge:
     cache = LinkCache(open_engine("sqlite://"), "cid")

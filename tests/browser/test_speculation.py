@@ -15,6 +15,8 @@ from tests.browser.conftest import PERSON
 from tests.serving import Server
 from tests.test_serve import eventually
 
+pytestmark = pytest.mark.any_database
+
 
 @pytest.fixture
 def landing() -> Iterator[str]:

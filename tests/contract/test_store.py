@@ -360,7 +360,7 @@ CHANGES = st.lists(st.tuples(st.integers(0, 39), st.sampled_from([Verdict.COUNTE
 
 
 @given(hits=st.lists(HITS, max_size=40), rounds=st.lists(CHANGES, max_size=3), is_forgotten=st.booleans())
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_revised_the_sums_are_those_of_the_events(
     store: EventStore,
     hits: list[tuple[int, int, int, bool]],
