@@ -19,6 +19,7 @@ from rich.progress import Progress
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
+from bench import sales
 from bench.pipeline import DAYS, LINKS, draft, page_s, size_of
 from tests.conftest import OWNER, PASSWORD
 from tracker import accounts, days, links, schema
@@ -55,15 +56,6 @@ SELECT CAST(:first_ms + i * :step_ms AS INTEGER), abs(random()) % 1099511627776,
     {", ".join(f":{name} + abs(random()) % {len(words)}" for name, words in WORDS.items())}, 0, 0
 FROM number
 """
-CONVERT = f"""
-INSERT OR IGNORE INTO conversions (workspace_id, campaign_id, link_id, goal, dedup_key, click_id, click_at_ms,
-    click_nonce, status, minor, currency, outside_window, click_settled, converted_at, created_at,
-    {", ".join(f"click_{name}" for name in WORDS)})
-SELECT workspace_id, campaign_id, link_id, 'purchase', 'o:' || nonce, printf('%028d', nonce), at_ms, nonce, 'approved',
-    4990, 'EUR', 0, 1, '2026-01-01 00:00:00', '2026-01-01 00:00:00',
-    {", ".join(f"(SELECT text FROM texts WHERE id = {name}_id)" for name in WORDS)}
-FROM events WHERE kind = 2 AND verdict = 0 AND nonce % 20 = 0
-"""
 
 
 def fill(engine: Engine, places: dict[str, int], already: int, upto: int, progress: Progress) -> None:
@@ -78,8 +70,7 @@ def fill(engine: Engine, places: dict[str, int], already: int, upto: int, progre
         with engine.begin() as connection:
             connection.execute(text(FILL), places | given | {"visitors": max(upto // DAYS // 10, 100)})
         progress.advance(task, n)
-    with engine.begin() as connection:
-        connection.execute(text(CONVERT))
+    sales.make(engine)
     store = open_store(engine)
     for day in progress.track(store.whole_days(), description="Days summed"):
         store.repair(day)

@@ -12,6 +12,7 @@ from statistics import median
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from bench import sales
 from bench.table import Row
 from tests.conftest import OWNER, PASSWORD
 from tracker import accounts, days, links, schema
@@ -52,8 +53,10 @@ def run(few: int, many: int, edge_per_core: float) -> list[Row]:
             session.commit()
             chance = random.Random(1)
             _load(settings, engine, made, few, chance)
+            sales.make(engine)
             page_few = page_s(settings)
             _load(settings, engine, made, many - few, chance)
+            sales.make(engine)
             page_many = page_s(settings)
             size = size_of(settings) / many
             # As it comes in under load, which is what the edge's rate is: some thousand hits a second.
