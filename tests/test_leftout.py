@@ -274,4 +274,9 @@ def test_a_scan_of_random_codes_is_counted_and_fills_no_table(
     hits = {row["code"]: row["hits"] for row in api("GET", "/orphans").json["items"]}
     assert hits == {"a1": 2, "a2": 1, "a3": 1, codes.OTHERS: 2}
     assert "2 hits asked for one of very many other codes" in owner.get("/app/orphans").text
+    for _ in range(2):
+        client.get("/a5")
+    load()
+    hits = {row["code"]: row["hits"] for row in api("GET", "/orphans").json["items"]}
+    assert (hits["a5"], hits[codes.OTHERS]) == (2, 2), "what comes again is no random code"
     assert [drift for day in store.whole_days() for drift in store.drifts(day)] == []

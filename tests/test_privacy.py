@@ -21,13 +21,13 @@ from sqlalchemy.orm import Session
 from tests.conftest import BROWSER, Api
 from tests.databases import Database, PostgresDatabase, cluster
 from tests.serving import Server
-from tracker import aside, customers, days, jobs
+from tracker import aside, customers, days, jobs, privacy
 from tracker.app import create_app
 from tracker.cli import main
 from tracker.config import Settings
 from tracker.events import Event, Kind, Verdict, decode, encode
 from tracker.extensions import db
-from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
+from tracker.models import Conversion, LedgerEntry, Link, Report, Salt, Workspace
 from tracker.pipeline import segments
 from tracker.pipeline.loader import Loader
 from tracker.stores import EventStore
@@ -207,7 +207,8 @@ def test_a_person_is_forgotten_and_every_figure_stays(
     said = json.loads(run("forget", *named, "--dry-run", "--json").stdout)
     reports = {"customer": 3, "visitor": 2}[by]
     assert said == {"visitors": 1, "events": 3, "conversions": 1, "reports": reports, "erased": False}
-    assert json.loads(run("export", "--customer", ADA).stdout)["conversions"]
+    (sale,) = json.loads(run("export", "--customer", ADA).stdout)["conversions"]
+    assert (sale["click_browser"], sale["click_language"]) == ("Firefox", "de")
     assert json.loads(run("forget", *named, "--yes", "--json").stdout) == said | {"erased": True}
 
     assert api("GET", stats).json["totals"] == before
@@ -215,13 +216,17 @@ def test_a_person_is_forgotten_and_every_figure_stays(
     session.expire_all()
     ada, eve = session.query(Conversion).order_by(Conversion.order_id)
     assert (ada.order_id, ada.customer) == ("A1", None)
-    assert eve.customer is not None
+    assert {getattr(ada, name) for name in privacy.NOTHING_KNOWN} == {None}
+    assert (eve.customer is not None, eve.click_browser) == (True, "Firefox")
     assert [entry.minor for entry in session.query(LedgerEntry).filter_by(conversion_id=ada.id)] == [1000, -1000]
     emptied = [report for report in session.query(Report) if not report.params]
     assert len(emptied) == reports
     events = store.recent(workspace.id, before=None, limit=50)
     assert sorted({event.agent or "" for event in events if event.kind != Kind.CALLBACK}) == ["", f"{BROWSER} Eve"]
     assert {event.referrer for event in events} == {None}
+    judged = run("reclassify", "--since", str(today))
+    assert judged.exit_code == 0, judged.output
+    assert api("GET", stats).json["totals"] == before, "whoever is forgotten is no bot"
     again = run("forget", *named, "--yes")
     assert again.exit_code == 0
     if by == "customer":
@@ -429,6 +434,28 @@ def test_sums_of_unknown_codes_go_when_no_page_shows_them(
     jobs.trim_orphans(on, days.now() + timedelta(days=31))
     assert store.orphans(workspace.id, today, today, 9) == []
     assert drifts(store) == []
+
+
+def test_a_destroyed_salt_is_in_no_file(
+    client: FlaskClient,
+    make_link: MakeLink,
+    load: Load,
+    session: Session,
+    settings: Settings,
+    engine: Engine,
+    store: EventStore,
+) -> None:
+    client.get(f"/{make_link().code}")
+    load()
+    salt = session.query(Salt).one().salt
+    session.rollback()
+    # PostgreSQL overwrites rows when it vacuums, and its journal as it goes on.
+    held = [file for file in settings.data_dir.glob("tracker.sqlite3*") if salt in file.read_bytes()]
+    assert held or engine.dialect.name == "postgresql"
+    jobs.destroy_salts(jobs.Installation(settings, engine, store), days.now() + timedelta(days=3))
+    assert session.query(Salt).count() == 0
+    session.rollback()
+    assert [file.name for file in held if salt in file.read_bytes()] == []
 
 
 def test_an_error_of_the_database_tells_no_values(engine: Engine) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from tracker import aside, days, jobs, losses
 from tracker.config import Settings
-from tracker.edge.spool import SEGMENT_AGE_S, SEGMENT_MIN_BYTES, Spool
+from tracker.edge.spool import SEGMENT_AGE_S, SEGMENT_IDLE_S, SEGMENT_MIN_BYTES, Spool
 from tracker.events import BadRecord, Event, Kind, Verdict, decode, encode
 from tracker.models import Link, LoadedBatch, Salt, Workspace
 from tracker.pipeline import segments
@@ -430,6 +430,23 @@ def test_segments_rotate_by_age(settings: Settings, monkeypatch: pytest.MonkeyPa
     for _ in range(4):
         spool.append(b"12345\n")
         clock[0] += SEGMENT_AGE_S / 2 + 1
+    assert len(segments.names(settings.spool_dir)) == 2
+
+
+def test_a_segment_that_nobody_writes_to_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(settings.spool_dir, durable=True, segment_bytes=1 << 20, bytes_max=1 << 30)
+    clock = [1000.0]
+    monkeypatch.setattr("tracker.edge.spool.time.monotonic", lambda: clock[0])
+    spool.append(b"12345\n")
+    (segment,) = segments.names(settings.spool_dir)
+    clock[0] += SEGMENT_IDLE_S
+    spool.look_at_room()
+    assert not segments.is_complete(settings.spool_dir / segment)
+    clock[0] += 1
+    spool.look_at_room()
+    assert segments.is_complete(settings.spool_dir / segment)
+    spool.look_at_room()
+    spool.append(b"12345\n")
     assert len(segments.names(settings.spool_dir)) == 2
 
 

@@ -85,7 +85,8 @@ def _shown(session: Session, held: Held) -> dict[str, Any]:
     codes = links.codes_of(session, (event.link_id for event in held.events.values() if event.link_id))
     return {
         "conversions": [
-            shapes.conversion(each) | {"customer": each.customer, "ledger": _ledger(each)} for each in held.conversions
+            shapes.conversion(each) | _clicked(each) | {"customer": each.customer, "ledger": _ledger(each)}
+            for each in held.conversions
         ],
         "reports": [shapes.report(report) for report in held.reports],
         "events": [
@@ -93,6 +94,11 @@ def _shown(session: Session, held: Held) -> dict[str, Any]:
             for event_id in sorted(held.events)
         ],
     }
+
+
+def _clicked(conversion: Conversion) -> dict[str, str | None]:
+    """What was known of its click."""
+    return {name: getattr(conversion, name) for name in privacy.NOTHING_KNOWN}
 
 
 def _ledger(conversion: Conversion) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from tracker import aside, changes, days, losses
 from tracker.config import Settings
+from tracker.extensions import empty_journal
 from tracker.models import Report, Salt
 from tracker.stores import EventStore
 
@@ -46,8 +47,12 @@ def destroy_salts(on: Installation, now: datetime) -> None:
     oldest = oldest_salt(now)
     with Session(on.engine) as session:
         # One of a day far ahead was made while a clock was wrong, and would outlive its two days by as much.
-        session.execute(delete(Salt).where(or_(Salt.day < oldest, Salt.day > oldest + DAYS_AHEAD_MAX)))
+        old = or_(Salt.day < oldest, Salt.day > oldest + DAYS_AHEAD_MAX)
+        destroyed = list(session.scalars(delete(Salt).where(old).returning(Salt.day)))
         session.commit()
+    if destroyed:
+        # Else its bytes stay in SQLite's journal, on a quiet site for days.
+        empty_journal(on.engine)
     on.store.forget_visitors((oldest - date(1970, 1, 1)).days)
 
 

@@ -13,10 +13,12 @@ from tracker.config import Secrets
 from tracker.errors import Invalid, NotFound
 from tracker.extensions import empty_journal
 from tracker.models import Conversion, Report, Workspace
-from tracker.stores import EventId, EventStore, StoredEvent
+from tracker.stores import Dimension, EventId, EventStore, StoredEvent
 
 EVENTS_MAX = 10_000  # of one visitor's day; nobody clicks as often
 IN_MAX = 500
+# Of a conversion's click.
+NOTHING_KNOWN: dict[str, None] = {f"click_{dimension.word}": None for dimension in Dimension}
 
 
 @dataclass(slots=True)
@@ -105,7 +107,7 @@ def forget(session: Session, store: EventStore, engine: Engine, held: Held) -> N
         store.forget_visitor(at_ms, nonce)
     for start in range(0, len(held.conversions), IN_MAX):
         ids = [conversion.id for conversion in held.conversions[start : start + IN_MAX]]
-        session.execute(update(Conversion).where(Conversion.id.in_(ids)).values(customer=None))
+        session.execute(update(Conversion).where(Conversion.id.in_(ids)).values(customer=None, **NOTHING_KNOWN))
     for start in range(0, len(held.reports), IN_MAX):
         ids = [report.id for report in held.reports[start : start + IN_MAX]]
         session.execute(update(Report).where(Report.id.in_(ids)).values(params={}))

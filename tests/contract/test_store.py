@@ -302,6 +302,14 @@ def test_pruned_days_are_not_held_against_anything(store: EventStore) -> None:
     assert drifts(store) == []
 
 
+def test_of_a_day_that_retention_has_cut_nobody_becomes_a_first(store: EventStore) -> None:
+    append(store, event(1), event(2, at_ms=NOON_MS + 60_000, verdict=Verdict.BOT))
+    store.prune(days.from_ms(NOON_MS + 30_000))
+    store.forget_visitors(NOON_MS // 86_400_000 + 1)
+    assert store.revise([Revision(NOON_MS + 60_000, 2, Verdict.COUNTED)]) == 1
+    assert sum(cell.unique_n for cell in cells(store)) == 1
+
+
 def test_pruning_takes_many_events_over_many_weeks(store: EventStore) -> None:
     week = 7 * 24 * HOUR_MS
     append(store, *(event(number, at_ms=NOON_MS + number % 5 * week + number) for number in range(50_000)))

@@ -22,7 +22,10 @@ from pathlib import Path
 from tracker import losses
 
 SUFFIX = ".spool"
-SEGMENT_AGE_S = 600
+# What is loaded goes with its segment, and with it the last copy of an address: a segment that is written to is given
+# up after a minute, and one that is not within seconds.
+SEGMENT_AGE_S = 60
+SEGMENT_IDLE_S = 5
 SEGMENT_MIN_BYTES = 65_536
 SEGMENTS_IN_ROOM = 16
 
@@ -44,6 +47,7 @@ class Spool:
         self._pid = 0
         self._size = 0
         self._opened_at = 0.0
+        self._written_at = 0.0
         self._lock = threading.Lock()
         self._note: losses.Note | None = None
         self._turn: list[bytes] = []
@@ -117,11 +121,19 @@ class Spool:
 
     def look_at_room(self) -> None:
         """Compares the spool with its bound and the disk. To be called a few times a second, off the event loop."""
+        self._give_up_if_idle()
         used = size_of(self._folder)
         self._is_full = used >= self._bytes_max
         # A segment can go only when it is complete: where room is short, what is loaded must not lie in a long one.
         room = min(self._bytes_max - used, _free_bytes(self._folder))
         self._rotate_at = min(self._segment_bytes, max(room // SEGMENTS_IN_ROOM, SEGMENT_MIN_BYTES))
+
+    def _give_up_if_idle(self) -> None:
+        with self._lock:
+            since = max(self._written_at, self._opened_at)
+            is_mine = self._fd >= 0 and self._pid == os.getpid()
+            if is_mine and self._size and time.monotonic() - since > SEGMENT_IDLE_S:
+                self._close()
 
     def _keep(self, lines: bytes, *, sync: bool) -> bool:
         try:
@@ -161,6 +173,7 @@ class Spool:
                 self._close()
             raise
         self._size += written
+        self._written_at = time.monotonic()
 
     def _rotate(self) -> None:
         self._close()

@@ -109,8 +109,9 @@ class Reclassification:
     def _take(self, event: StoredEvent) -> None:
         own = self._rules.get(event.workspace_id or 0, rules.DEFAULT)
         was = judgement = Judgement(event.verdict, event.detail, event.rule)
-        if event.kind in JUDGED_BY_AGENT and event.verdict not in STAYS:
-            judgement = of_agent(event.agent or "", event.referrer, event.kind, own)
+        # Without an agent it is a bot's already, or somebody's who was forgotten: both stay what they are.
+        if event.kind in JUDGED_BY_AGENT and event.verdict not in STAYS and event.agent is not None:
+            judgement = of_agent(event.agent, event.referrer, event.kind, own)
         judgement = self._windows.judge(judged(event, judgement), own) or judgement
         for revision in self._windows.take_revisions():
             if held := self._held.get(revision[:2]):

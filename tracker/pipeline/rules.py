@@ -18,6 +18,8 @@ from tracker.models import Workspace
 IN_MAX = 500
 WORDINGS_REMEMBERED_MAX = 256
 REMEMBERED_MAX = 10_000
+# What is stored of a hit from one: an address is stored nowhere, and that of an entry for one alone would be.
+ONE_ADDRESS = "excluded address"
 
 
 class Listed(NamedTuple):
@@ -47,7 +49,7 @@ class Ranges:
         self._by_length: dict[tuple[int, int], dict[int, str]] = {}
         for each in networks:
             size = each.max_prefixlen - each.prefixlen
-            name = str(each.network_address) if not size else str(each)
+            name = str(each) if size else ONE_ADDRESS
             self._by_length.setdefault((each.version, size), {})[int(each.network_address) >> size] = name
         self.find = lru_cache(maxsize=REMEMBERED_MAX)(self._find)
 

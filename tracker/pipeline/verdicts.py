@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tracker.events import Event, Kind, Verdict
 from tracker.pipeline.labels import known_bot, rewriter
-from tracker.pipeline.rules import Rules
+from tracker.pipeline.rules import ONE_ADDRESS, Rules
 
 if TYPE_CHECKING:
     from is_bot import Bots
@@ -61,7 +61,10 @@ AT_THE_EDGE = {
 def _bots() -> Bots:
     from is_bot import Bots
 
-    return Bots()
+    bots = Bots()
+    # In one order: a set's differs from process to process, and with it what is found where several would do.
+    bots.patterns = tuple(sorted(bots.patterns, key=lambda pattern: (-len(pattern), pattern)))
+    return bots
 
 
 @cache
@@ -106,7 +109,8 @@ def judge(event: Event, rules: Rules, referrer: str | None, *, known: bool) -> J
     if rules.ranges and kind in JUDGED_BY_ADDRESS and verdict in JUDGED_ANEW:
         excluded = rules.ranges.find(event.address)
         if excluded:
-            return Judgement(Verdict.INTERNAL, excluded, f"excluded range: {excluded}")
+            rule = excluded if excluded == ONE_ADDRESS else f"excluded range: {excluded}"
+            return Judgement(Verdict.INTERNAL, excluded, rule)
     if verdict != Verdict.COUNTED:
         return AT_THE_EDGE.get(verdict) or Judgement(verdict)
     # A shop's server reports with a tool's agent: only what a person looks at or follows is judged by it.

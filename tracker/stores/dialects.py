@@ -55,7 +55,10 @@ class Dialect(Protocol):
         ...
 
     def keep_visitors(self, connection: Connection) -> None:
-        """Comes first in a transaction that changes who has been seen: until it ends nobody else changes that."""
+        """Until the transaction ends nobody else changes who has been seen, and all that was stored before can be seen.
+
+        Comes before any event is held: a batch that is being stored looks at visitors first, too.
+        """
         ...
 
     def prune(self, engine: Engine, before_ms: int) -> int:
@@ -103,8 +106,8 @@ class Sqlite:
             cursor.close()
         return counted
 
-    def keep_visitors(self, connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    def keep_visitors(self, _connection: Connection) -> None:
+        """Whoever has begun changes is alone."""
 
     def prune(self, engine: Engine, before_ms: int) -> int:
         return _prune_rows(engine, before_ms)
@@ -187,6 +190,7 @@ class Postgres:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
 
     def keep_writers_out(self, connection: Connection) -> None:
+        self.keep_visitors(connection)
         connection.execute(text("LOCK TABLE rollups, rollup_orphan_days IN SHARE ROW EXCLUSIVE MODE"))
 
     def tally(self, connection: Connection, query: Select[Any]) -> list[Counter[int | None]]:

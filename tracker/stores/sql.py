@@ -156,9 +156,13 @@ class SqlStore(SqlSearcher):
             return 0
         with self._engine.begin() as connection:
             self._dialect.begin_changes(connection)
+            # Texts, visitors, events, rollups: whoever stores a batch takes them in this order, too.
+            ids: dict[str | None, int | None] = {None: None}
+            ids.update(intern(connection, {text for revision in revisions for text in revision[3:]}, {}))
+            self._dialect.keep_visitors(connection)
             changed = self._changed(connection, revisions)
             if changed:
-                self._revise(connection, changed)
+                self._revise(connection, changed, ids)
         return len(changed)
 
     def _changed(self, connection: Connection, revisions: Sequence[Revision]) -> list[tuple[Change, StoredEvent]]:
@@ -180,9 +184,12 @@ class SqlStore(SqlSearcher):
                     found.append(((was, detail, tuple(values), -1, -int(first), -int(on_link)), now))
         return found
 
-    def _revise(self, connection: Connection, changed: Sequence[tuple[Change, StoredEvent]]) -> None:
-        ids: dict[str | None, int | None] = {None: None}
-        ids.update(intern(connection, {text for _, now in changed for text in (now.detail, now.rule)}, {}))
+    def _revise(
+        self,
+        connection: Connection,
+        changed: Sequence[tuple[Change, StoredEvent]],
+        ids: Mapping[str | None, int | None],
+    ) -> None:
         stays = [
             tuple(bool(had and scope.key_of(now)) for scope, had in zip(firsts.SCOPES, change[-2:], strict=True))
             for change, now in changed
@@ -208,7 +215,8 @@ class SqlStore(SqlSearcher):
         self, connection: Connection, changed: Sequence[tuple[Change, StoredEvent]]
     ) -> dict[tuple[int, int], tuple[int, ...]]:
         """Finds and flags the clicks that are a visitor's first now and were not before: on which of SCOPES."""
-        forgotten = connection.scalar(select(marks.c.value).where(marks.c.name == VISITORS_BEFORE)) or 0
+        of = select(marks.c.value).where(marks.c.name == bindparam("name"))
+        forgotten, pruned = (connection.scalar(of, {"name": name}) or 0 for name in (VISITORS_BEFORE, PRUNED_BEFORE))
         gained: dict[tuple[int, int], tuple[int, ...]] = {}
         for place, scope in enumerate(firsts.SCOPES):
             lost, new = set(), []
@@ -221,7 +229,8 @@ class SqlStore(SqlSearcher):
             found = firsts.pass_on(connection, scope, lost, forgotten)
             self._flag(connection, scope.flag, found)
             known = [now for now in new if now.at_ms // DAY_MS >= forgotten]
-            others = [now for now in new if now.at_ms // DAY_MS < forgotten]
+            # Of a day that retention has cut nobody knows who was there before: it has its firsts.
+            others = [now for now in new if now.at_ms // DAY_MS < forgotten and now.at_ms // DAY_MS * DAY_MS >= pruned]
             later = [*firsts.take(connection, scope, known), *firsts.first_where_forgotten(connection, scope, others)]
             self._flag(connection, scope.flag, later)
             for row_id in (*found, *later):
@@ -261,6 +270,7 @@ class SqlStore(SqlSearcher):
 
     def forget_visitor(self, at_ms: int, nonce: int) -> int:
         with self._engine.begin() as connection:
+            self._dialect.begin_changes(connection)
             # Whoever stores a click of the same visitor meanwhile has looked whether it is the first, or looks later.
             self._dialect.keep_visitors(connection)
             changes = forgetting.forget(connection, at_ms, nonce)
