@@ -246,9 +246,13 @@ def report(
 
 def _filters(only: tuple[str, ...]) -> Filters:
     """Filters from texts like `country=DE`. Raises Invalid for a name or a value that cannot be one."""
-    given = dict(text.partition("=")[::2] for text in only)
-    if unknown := given.keys() - set(NAMES):
-        raise Invalid(dict.fromkeys(unknown, f"Cut down by {', '.join(NAMES)}, as country=DE."))
+    given: dict[str, str] = {}
+    for name, _, value in (text.partition("=") for text in only):
+        if name not in NAMES or not value:
+            raise Invalid({name: f"Cut down by {', '.join(NAMES)}, as country=DE; (none) is for what has no value."})
+        if name in given:
+            raise Invalid({name: "A report is cut down to one value of each."})
+        given[name] = value
     return read(given)
 
 
