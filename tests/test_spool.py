@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -282,6 +283,26 @@ def test_a_segment_is_complete_once_its_writer_was_killed(settings: Settings, tm
         writer.wait()
         writer.stdout.close()
     assert segments.is_complete(settings.spool_dir / name)
+
+
+def test_more_workers_than_a_pass_takes_are_all_stored_while_all_are_busy(
+    loader: Loader, store: EventStore, make_link: MakeLink, workspace: Workspace, settings: Settings
+) -> None:
+    link = make_link()
+    settings.spool_dir.mkdir()
+    writers = [(settings.spool_dir / f"{number:02}.spool").open("ab", buffering=0) for number in range(10)]
+    try:
+        for writer in writers:
+            fcntl.flock(writer, fcntl.LOCK_EX)
+        for passes in range(5):
+            for number, writer in enumerate(writers):
+                writer.write(encode(hit(link, 10 * passes + number)))
+            loader.load_once()
+    finally:
+        for writer in writers:
+            writer.close()
+    # Only what two of ten wrote last may still be waiting, and nothing for longer than a pass.
+    assert set(stored(store, workspace)) >= set(range(40))
 
 
 def test_the_lag_is_the_age_of_the_oldest_event_not_stored(

@@ -30,7 +30,7 @@ from tracker.pipeline.verdicts import judge
 from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 
 BATCH_BYTES = 1024 * 1024
-SEGMENTS_MAX = 8  # of one pass, by age; each edge process writes one at a time
+SEGMENTS_MAX = 8  # of one pass, in turn; each edge process writes one at a time
 IDLE_S = 0.2
 RETRY_S = 1.0
 COMMITTED_AT_ONCE = 500  # events; who reports one of their sales again waits for them
@@ -136,7 +136,8 @@ class Loader:
         # Asked before reading: whatever a writer wrote before it let go is then certain to be seen.
         complete = [segment for segment in segment_names if segments.is_complete(self._folder / segment)]
         waiting = [(segment, self._position(segment)) for segment in segment_names if self._is_left(segment)]
-        runs, torn = segments.read_runs(self._folder, waiting[:SEGMENTS_MAX], BATCH_BYTES)
+        taken = segments.due(self._folder, waiting, SEGMENTS_MAX)
+        runs, torn = segments.read_runs(self._folder, taken, BATCH_BYTES)
         loaded = self._load(runs) if runs or not self._judge.is_warm else 0
         for segment in complete:
             # At once where nothing is left: on a full disk every segment that goes makes room.

@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +87,28 @@ def read_runs(folder: Path, places: Iterable[tuple[str, int]], bytes_max: int) -
     if len(runs) > len(fixed):
         _write_cuts(folder, runs)
     return sorted(runs), torn
+
+
+def due(folder: Path, waiting: Sequence[tuple[str, int]], limit: int) -> list[tuple[str, int]]:
+    """Of the places from which segments are unread, `limit` at most: those whose next event is the oldest.
+
+    What is passed over becomes the oldest in its turn, so no writer is left behind however busy the others are. Runs
+    that were cut already come first: a retry takes them again, and the place where cuts are kept has room for no more.
+    """
+    if len(waiting) <= limit:
+        return list(waiting)
+    cuts = _cuts(folder)
+
+    def turn(place: tuple[str, int]) -> tuple[bool, int]:
+        return place not in cuts, _at_ms(_line_at(folder, *place))
+
+    return sorted(waiting, key=turn)[:limit]
+
+
+def _line_at(folder: Path, segment: str, start: int) -> bytes:
+    with (folder / segment).open("rb") as file:
+        file.seek(start)
+        return file.readline(LINE_MAX_BYTES)
 
 
 def _read(folder: Path, segment: str, start: int, bytes_max: int, end: int | None) -> Run | None:
