@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -22,8 +22,10 @@ from tracker.models import Conversion, Link, Workspace
 from tracker.reports import campaign as reports
 from tracker.reports import filters
 from tracker.reports.campaign import Period
-from tracker.reports.metrics import DEFINITIONS, Totals
-from tracker.stores import Batch, Dimension, EventStore, StoredEvent
+from tracker.reports.facts import Facts
+from tracker.reports.grouping import by_field
+from tracker.reports.metrics import DEFINITIONS, Sales, Totals
+from tracker.stores import Batch, Cell, Dimension, EventStore, StoredEvent
 
 MakeLink = Callable[..., Link]
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -117,6 +119,40 @@ def test_ctr_leaves_out_links_without_impressions_and_the_rest_counts_all(
     assert by_content[None].ctr.value is None
     assert by_content["mail"].conversion_rate.value == 0
     assert {group.key: group.totals.clicks for group in built.groups["source"]} == {"google": 30, "newsletter": 10}
+
+
+class Looked(list[Cell]):
+    """Cells that know how often one of them was looked at."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Cell]:
+        for cell in super().__iter__():
+            self.times += 1
+            yield cell
+
+
+class Sold(dict[int, Sales]):
+    """Sales that must be asked for by their link, not gone through."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("all sales were gone through for the links of one group")
+
+    def items(self) -> Any:
+        return iter(self)
+
+
+def test_each_cell_is_looked_at_once_however_many_groups_there_are() -> None:
+    made = [Link(id=number, code=f"code{number}", content=f"content{number % 7}") for number in range(1, 51)]
+    cells = Looked(Cell(link.id, Kind.CLICK, Verdict.COUNTED, link.id, 2, 1) for link in made)
+    sales = Sold({link.id: Sales(1, {"EUR": link.id}) for link in made[::2]})
+    for name, groups in (("link", 50), ("content", 7)):
+        cells.times = 0
+        found = by_field(made, Facts(cells=cells, sales=sales, outside=0), name)
+        assert (len(found), cells.times) == (groups, 50)
+        assert sum(group.totals.clicks for group in found) == sum(range(1, 51))
+        assert sum(group.totals.conversions for group in found) == 25
+        assert all(group.totals.clicks == sum(link.id for link in group.links) for group in found)
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/New_York"])
