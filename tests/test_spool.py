@@ -319,6 +319,31 @@ def test_the_lag_is_the_age_of_the_oldest_event_not_stored(
         assert session.scalars(select(LoadedBatch.end)).one() > 0
 
 
+def test_the_lag_is_that_of_the_segment_that_waits_longest(make_link: MakeLink, tmp_path: Path) -> None:
+    link = make_link()
+    now = 1_763_700_000_000 + 9000
+    # Busy and stored but for its last; left behind; later than both; not readable at first.
+    written = {"a": (1000, 7000), "b": (2000, 3000), "c": (8000,), "d": (2500,)}
+    for name, instants in written.items():
+        (tmp_path / f"{name}.spool").write_bytes(b"".join(encode(hit(link, at)) for at in instants))
+    first = len(encode(hit(link, 1000)))
+    garbage = b"garbage\n"
+    (tmp_path / "d.spool").write_bytes(garbage + encode(hit(link, 2500)))
+    stored = {"a.spool": first, "b.spool": first, "d.spool": len(garbage)}
+    asked = []
+
+    def position(segment: str) -> int:
+        asked.append(segment)
+        return stored.get(segment, 0)
+
+    assert segments.lag_s(tmp_path, position, now) == 6.5
+    assert asked == ["a.spool", "b.spool", "d.spool"]
+    stored["d.spool"] = (tmp_path / "d.spool").stat().st_size
+    assert segments.lag_s(tmp_path, position, now) == 6
+    stored["b.spool"] = (tmp_path / "b.spool").stat().st_size
+    assert segments.lag_s(tmp_path, position, now) == 2
+
+
 def test_segments_rotate_by_size(settings: Settings) -> None:
     spool = Spool(settings.spool_dir, durable=False, segment_bytes=10, bytes_max=1 << 30)
     for _ in range(4):

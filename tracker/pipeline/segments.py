@@ -208,17 +208,27 @@ def finish(folder: Path, segment: str, position: int) -> None:
 
 
 def lag_s(folder: Path, position: Callable[[str], int], now_ms: int) -> float:
-    """Seconds since the oldest event that is not stored yet was written; 0 when all are stored."""
+    """Seconds since the oldest event that is not stored yet was written, in whichever segment; 0 when all are stored.
+
+    Of a segment that begins later than an event that waits only the first line is read: pages ask, and behind a loader
+    that lags there may be many segments.
+    """
+    oldest_ms = None
     for segment in names(folder):
         try:
-            with (folder / segment).open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                start = position(segment) if size else 0
-                if size <= start:
-                    continue
-                file.seek(start)
-                oldest = decode(file.readline(LINE_MAX_BYTES))
+            if oldest_ms is not None and decode(_line_at(folder, segment, 0)).at_ms >= oldest_ms:
+                continue
+        except FileNotFoundError:
+            continue
+        except BadRecord:
+            pass  # set aside in its turn; what comes behind it may wait all the same
+        try:
+            size = (folder / segment).stat().st_size
+            start = position(segment) if size else 0
+            if size <= start:
+                continue
+            at_ms = decode(_line_at(folder, segment, start)).at_ms
         except (FileNotFoundError, BadRecord):
             continue
-        return max(0.0, (now_ms - oldest.at_ms) / 1000)
-    return 0.0
+        oldest_ms = at_ms if oldest_ms is None else min(oldest_ms, at_ms)
+    return 0.0 if oldest_ms is None else max(0.0, (now_ms - oldest_ms) / 1000)
