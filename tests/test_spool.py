@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.event import listen
 from sqlalchemy.orm import Session
 
 from tracker import aside, days, jobs, losses
@@ -23,7 +26,7 @@ from tracker.config import Settings
 from tracker.edge.spool import SEGMENT_AGE_S, SEGMENT_MIN_BYTES, Spool
 from tracker.events import BadRecord, Event, Kind, Verdict, decode, encode
 from tracker.models import Link, LoadedBatch, Salt, Workspace
-from tracker.pipeline import segments
+from tracker.pipeline import enrich, segments, verdicts
 from tracker.pipeline.loader import Loader
 from tracker.stores import EventStore
 
@@ -98,6 +101,46 @@ def test_a_sale_before_the_first_hit_of_a_new_day_holds_nothing_up(
     spool.append(encode(sale) + encode(hit(link, 2)._replace(at_ms=sale.at_ms + 86_400_000)))
     assert loader.drain() == 2
     assert stored(store, workspace) == [1, 2]
+
+
+def test_user_agents_are_read_before_a_sale_keeps_others_from_writing(
+    spool: Spool,
+    loader: Loader,
+    engine: Engine,
+    store: EventStore,
+    make_link: MakeLink,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = make_link()
+    happened = []
+
+    def watch(module: ModuleType, name: str) -> None:
+        whole = getattr(module, name)
+
+        def watched(agent: str) -> object:
+            happened.append(name)
+            return whole(agent)
+
+        monkeypatch.setattr(module, name, watched)
+
+    def note(_c: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement.startswith("INSERT INTO reports"):
+            happened.append("sale")
+
+    watch(enrich, "describe")
+    watch(verdicts, "_bot")
+    listen(engine, "before_cursor_execute", note)
+    sale = partial(hit(link, 0)._replace, kind=Kind.CONVERSION, link_id=0, code=workspace.key, params="order=1&value=2")
+    for number in range(1, 7):
+        agent, at_ms = f"Only seen here/{number}", hit(link, number).at_ms
+        is_sale = number in (1, 4)
+        event = sale(nonce=number, at_ms=at_ms, agent=agent) if is_sale else hit(link, number, agent)
+        spool.append(encode(event))
+    assert loader.drain() == 6
+    assert stored(store, workspace) == list(range(1, 7))
+    assert Counter(happened) == {"describe": 6, "_bot": 4, "sale": 2}
+    assert happened[-2:] == ["sale", "sale"]
 
 
 def test_a_segment_cut_at_any_byte_loses_only_the_torn_record(
