@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -20,10 +20,12 @@ from tracker.destinations import OwnDomain
 from tracker.events import Kind, Verdict
 from tracker.models import Conversion, Link, Workspace
 from tracker.reports import campaign as reports
-from tracker.reports import filters
+from tracker.reports import filters, sold
 from tracker.reports.campaign import Period
-from tracker.reports.metrics import DEFINITIONS, Totals
-from tracker.stores import Batch, Dimension, EventStore, StoredEvent
+from tracker.reports.facts import Facts
+from tracker.reports.grouping import by_field
+from tracker.reports.metrics import DEFINITIONS, Sales, Totals
+from tracker.stores import Batch, Cell, Dimension, EventStore, StoredEvent
 
 MakeLink = Callable[..., Link]
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -119,6 +121,40 @@ def test_ctr_leaves_out_links_without_impressions_and_the_rest_counts_all(
     assert {group.key: group.totals.clicks for group in built.groups["source"]} == {"google": 30, "newsletter": 10}
 
 
+class Looked(list[Cell]):
+    """Cells that know how often one of them was looked at."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Cell]:
+        for cell in super().__iter__():
+            self.times += 1
+            yield cell
+
+
+class SalesByLink(dict[int, Sales]):
+    """Sales that must be asked for by their link, not gone through."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("all sales were gone through for the links of one group")
+
+    def items(self) -> Any:
+        return iter(self)
+
+
+def test_each_cell_is_looked_at_once_however_many_groups_there_are() -> None:
+    made = [Link(id=number, code=f"code{number}", content=f"content{number % 7}") for number in range(1, 51)]
+    cells = Looked(Cell(link.id, Kind.CLICK, Verdict.COUNTED, link.id, 2, 1) for link in made)
+    sales = SalesByLink({link.id: Sales(1, {"EUR": link.id}) for link in made[::2]})
+    for name, groups in (("link", 50), ("content", 7)):
+        cells.times = 0
+        found = by_field(made, Facts(cells=cells, sales=sales, outside=0), name)
+        assert (len(found), cells.times) == (groups, 50)
+        assert sum(group.totals.clicks for group in found) == sum(range(1, 51))
+        assert sum(group.totals.conversions for group in found) == 25
+        assert all(group.totals.clicks == sum(link.id for link in group.links) for group in found)
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/New_York"])
 def test_days_are_those_of_the_workspace(
     session: Session,
@@ -177,6 +213,51 @@ def test_a_campaign_that_began_today_is_told_apart(
     assert reports.began_today(store, link.campaign, workspace, NOW)
     happen(link, Kind.CLICK, NOW - timedelta(days=1))
     assert not reports.began_today(store, link.campaign, workspace, NOW)
+
+
+def test_however_many_conversions_no_more_is_held_of_them_than_there_are_values(
+    session: Session, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sold, "ADDED_AT_ONCE", 10)
+    most, add = [0], sold._Sums.add
+
+    def watched(self: Any, values: Any, minors: Any) -> None:
+        most.append(len(values))
+        add(self, values, minors)
+
+    monkeypatch.setattr(sold._Sums, "add", watched)
+    link = make_link()
+    own = {"workspace_id": link.workspace_id, "campaign_id": link.campaign_id, "link_id": link.id, "goal": "sale"}
+    for n in range(95):
+        session.add(
+            Conversion(
+                **own,
+                dedup_key=f"o:{n}",
+                click_id=str(n),
+                click_at_ms=1000 + n,
+                click_nonce=n,
+                status="approved",
+                currency=("EUR", "USD", None)[n % 3],
+                minor=n if n % 3 != 2 else None,
+                click_device=("mobile", None)[n % 2],
+                converted_at=NOW,
+            )
+        )
+    session.commit()
+    found = sold.breakdowns(session, link.campaign_id, 0, 10_000, [Dimension.DEVICE, Dimension.OS])
+    assert max(most) <= 10
+    assert len(most) > 2 * 95 // 10
+    expected = {
+        sold.Sold(device, currency, len(same), sum(n for n in same if currency))
+        for number, device in enumerate(("mobile", None))
+        for place, currency in enumerate(("EUR", "USD", None))
+        if (same := [n for n in range(95) if n % 2 == number and n % 3 == place])
+    }
+    assert set(found[Dimension.DEVICE]) == expected
+    assert len(found[Dimension.DEVICE]) == 6
+    assert sorted(one.n for one in found[Dimension.OS]) == [31, 32, 32]
+    nothing = sold.breakdowns(session, link.campaign_id, 20_000, 30_000, [Dimension.DEVICE])
+    assert nothing == {Dimension.DEVICE: []}
 
 
 KNOWN = st.fixed_dictionaries(

@@ -73,3 +73,32 @@ def test_clocks_that_ran_backwards_and_unreadable_lines_hold_nothing_up(tmp_path
         runs, _ = segments.read_runs(tmp_path, starts.items(), 5 * LINE)
         starts |= {run.segment: run.end for run in runs}
     assert starts == {path.name: path.stat().st_size for path in tmp_path.glob("*.spool")}
+
+
+def test_of_many_segments_each_has_its_turn(tmp_path: Path) -> None:
+    names = [f"{number:02}.spool" for number in range(10)]
+    starts, waited = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    for number in range(30):
+        for name in names:
+            with (tmp_path / name).open("ab") as file:
+                file.write(encode(hit(number)))
+        taken = segments.due(tmp_path, list(starts.items()), 8)
+        assert len(taken) == 8
+        runs, _ = segments.read_runs(tmp_path, taken, 5 * LINE)
+        starts |= {run.segment: run.end for run in runs}
+        waited = {name: 0 if name in dict(taken) else n + 1 for name, n in waited.items()}
+        assert max(waited.values()) <= 1
+
+
+def test_a_retry_takes_the_same_segments_though_others_wait_longer(tmp_path: Path) -> None:
+    names = [f"{number:02}.spool" for number in range(4)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(encode(hit(number // 2)) * 3)
+    waiting = [(name, 0) for name in names]
+    assert segments.due(tmp_path, waiting[:1], 2) == waiting[:1]
+    taken = segments.due(tmp_path, waiting[2:], 2)
+    before, _ = segments.read_runs(tmp_path, taken, 2 * LINE)
+    again = segments.due(tmp_path, waiting, 2)
+    assert sorted(again) == sorted(taken)
+    assert segments.read_runs(tmp_path, again, 9 * LINE)[0] == before
+    assert sorted(segments.due(tmp_path, waiting, 3)) == [waiting[0], *sorted(taken)]

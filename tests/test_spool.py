@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.event import listen
 from sqlalchemy.orm import Session
 
 from tracker import aside, days, jobs, losses
@@ -22,7 +26,7 @@ from tracker.config import Settings
 from tracker.edge.spool import SEGMENT_AGE_S, SEGMENT_IDLE_S, SEGMENT_MIN_BYTES, Spool
 from tracker.events import BadRecord, Event, Kind, Verdict, decode, encode
 from tracker.models import Link, LoadedBatch, Salt, Workspace
-from tracker.pipeline import segments
+from tracker.pipeline import enrich, segments, verdicts
 from tracker.pipeline.loader import Loader
 from tracker.stores import EventStore
 
@@ -97,6 +101,46 @@ def test_a_sale_before_the_first_hit_of_a_new_day_holds_nothing_up(
     spool.append(encode(sale) + encode(hit(link, 2)._replace(at_ms=sale.at_ms + 86_400_000)))
     assert loader.drain() == 2
     assert stored(store, workspace) == [1, 2]
+
+
+def test_user_agents_are_read_before_a_sale_keeps_others_from_writing(
+    spool: Spool,
+    loader: Loader,
+    engine: Engine,
+    store: EventStore,
+    make_link: MakeLink,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link = make_link()
+    happened = []
+
+    def watch(module: ModuleType, name: str) -> None:
+        whole = getattr(module, name)
+
+        def watched(agent: str) -> object:
+            happened.append(name)
+            return whole(agent)
+
+        monkeypatch.setattr(module, name, watched)
+
+    def note(_c: object, _cursor: object, statement: str, *_more: object) -> None:
+        if statement.startswith("INSERT INTO reports"):
+            happened.append("sale")
+
+    watch(enrich, "describe")
+    watch(verdicts, "_bot")
+    listen(engine, "before_cursor_execute", note)
+    sale = partial(hit(link, 0)._replace, kind=Kind.CONVERSION, link_id=0, code=workspace.key, params="order=1&value=2")
+    for number in range(1, 7):
+        agent, at_ms = f"Only seen here/{number}", hit(link, number).at_ms
+        is_sale = number in (1, 4)
+        event = sale(nonce=number, at_ms=at_ms, agent=agent) if is_sale else hit(link, number, agent)
+        spool.append(encode(event))
+    assert loader.drain() == 6
+    assert stored(store, workspace) == list(range(1, 7))
+    assert Counter(happened) == {"describe": 6, "_bot": 4, "sale": 2}
+    assert happened[-2:] == ["sale", "sale"]
 
 
 def test_a_segment_cut_at_any_byte_loses_only_the_torn_record(
@@ -284,6 +328,26 @@ def test_a_segment_is_complete_once_its_writer_was_killed(settings: Settings, tm
     assert segments.is_complete(settings.spool_dir / name)
 
 
+def test_more_workers_than_a_pass_takes_are_all_stored_while_all_are_busy(
+    loader: Loader, store: EventStore, make_link: MakeLink, workspace: Workspace, settings: Settings
+) -> None:
+    link = make_link()
+    settings.spool_dir.mkdir()
+    writers = [(settings.spool_dir / f"{number:02}.spool").open("ab", buffering=0) for number in range(10)]
+    try:
+        for writer in writers:
+            fcntl.flock(writer, fcntl.LOCK_EX)
+        for passes in range(5):
+            for number, writer in enumerate(writers):
+                writer.write(encode(hit(link, 10 * passes + number)))
+            loader.load_once()
+    finally:
+        for writer in writers:
+            writer.close()
+    # Only what two of ten wrote last may still be waiting, and nothing for longer than a pass.
+    assert set(stored(store, workspace)) >= set(range(40))
+
+
 def test_the_lag_is_the_age_of_the_oldest_event_not_stored(
     spool: Spool, loader: Loader, store: EventStore, make_link: MakeLink, settings: Settings, engine: Engine
 ) -> None:
@@ -296,6 +360,31 @@ def test_the_lag_is_the_age_of_the_oldest_event_not_stored(
     assert segments.lag_s(settings.spool_dir, store.position, now) == 0
     with Session(engine) as session:
         assert session.scalars(select(LoadedBatch.end)).one() > 0
+
+
+def test_the_lag_is_that_of_the_segment_that_waits_longest(make_link: MakeLink, tmp_path: Path) -> None:
+    link = make_link()
+    now = 1_763_700_000_000 + 9000
+    # Busy and stored but for its last; left behind; later than both; not readable at first.
+    written = {"a": (1000, 7000), "b": (2000, 3000), "c": (8000,), "d": (2500,)}
+    for name, instants in written.items():
+        (tmp_path / f"{name}.spool").write_bytes(b"".join(encode(hit(link, at)) for at in instants))
+    first = len(encode(hit(link, 1000)))
+    garbage = b"garbage\n"
+    (tmp_path / "d.spool").write_bytes(garbage + encode(hit(link, 2500)))
+    stored = {"a.spool": first, "b.spool": first, "d.spool": len(garbage)}
+    asked = []
+
+    def position(segment: str) -> int:
+        asked.append(segment)
+        return stored.get(segment, 0)
+
+    assert segments.lag_s(tmp_path, position, now) == 6.5
+    assert asked == ["a.spool", "b.spool", "d.spool"]
+    stored["d.spool"] = (tmp_path / "d.spool").stat().st_size
+    assert segments.lag_s(tmp_path, position, now) == 6
+    stored["b.spool"] = (tmp_path / "b.spool").stat().st_size
+    assert segments.lag_s(tmp_path, position, now) == 2
 
 
 def test_segments_rotate_by_size(settings: Settings) -> None:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, select, update
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
 from tracker import clickid, customers, days
 from tracker.claims import ALIASES, TEXT_MAX, Claim, Sighting, understand
-from tracker.days import BUCKET_MS, Span
 from tracker.errors import Invalid
-from tracker.extensions import in_list, insert_into
+from tracker.extensions import insert_into
 from tracker.models import Campaign, Conversion, LedgerEntry, Link, Report, Workspace
-from tracker.stores import ALL, Dimension, Selection, StoredEvent
+from tracker.stores import Dimension, StoredEvent
 
 COUNTING = ("approved", "pending")
 WINDOW = timedelta(days=30)
@@ -245,97 +243,6 @@ def _keep(
     )
     session.flush()
     return outcome
-
-
-class Sum(NamedTuple):
-    """Counting conversions of one link in one currency; `outside` ones lie beyond the window and are not in `n`."""
-
-    link_id: int
-    currency: str | None
-    n: int
-    minor: int | None
-    outside: int
-
-
-def sums(session: Session, campaign_id: int, start_ms: int, end_ms: int, selection: Selection = ALL) -> list[Sum]:
-    """Conversions whose click lies in [start_ms, end_ms), net of rejected and refunded ones, by link and currency."""
-    query = (
-        select(
-            Conversion.link_id,
-            Conversion.currency,
-            func.sum(case((Conversion.outside_window, 0), else_=1)),
-            func.sum(case((Conversion.outside_window, 0), else_=Conversion.minor)),
-            func.sum(case((Conversion.outside_window, 1), else_=0)),
-        )
-        .where(*_counting(campaign_id, start_ms, end_ms, selection))
-        .group_by(Conversion.link_id, Conversion.currency)
-    )
-    return [Sum(*row) for row in session.execute(query)]
-
-
-class Sold(NamedTuple):
-    """A conversion as it adds to one value of a dimension of its click."""
-
-    value: str | None
-    currency: str | None
-    minor: int | None
-
-
-def breakdowns(
-    session: Session,
-    campaign_id: int,
-    start_ms: int,
-    end_ms: int,
-    dimensions: Sequence[Dimension],
-    selection: Selection = ALL,
-) -> dict[Dimension, Counter[Sold]]:
-    """How many conversions of each kind there are, by what was known of their click; those beyond the window are not.
-
-    Counted here and in one pass: to sort them in the database for each dimension costs several times as much.
-    """
-    columns = [_of_click(dimension) for dimension in dimensions]
-    query = select(Conversion.currency, Conversion.minor, *columns).where(
-        *_counting(campaign_id, start_ms, end_ms, selection), Conversion.outside_window.is_(False)
-    )
-    rows = session.connection().execute(query).all()
-    currencies, minors, *values = zip(*rows, strict=True) if rows else ((),) * (2 + len(columns))
-    return {
-        dimension: Counter({Sold(*key): n for key, n in Counter(zip(found, currencies, minors, strict=True)).items()})
-        for dimension, found in zip(dimensions, values, strict=True)
-    }
-
-
-def _counting(campaign_id: int, start_ms: int, end_ms: int, selection: Selection) -> Iterator[ColumnElement[bool]]:
-    """The conditions that hold for conversions of a campaign that count, outside the window or not."""
-    yield Conversion.campaign_id == campaign_id
-    yield Conversion.click_at_ms >= start_ms
-    yield Conversion.click_at_ms < end_ms
-    yield Conversion.status.in_(COUNTING)
-    if selection.links is not None:
-        yield in_list(Conversion.link_id, selection.links)
-    for dimension, value in selection.values.items():
-        yield _of_click(dimension) == value
-
-
-def _of_click(dimension: Dimension) -> Any:
-    return getattr(Conversion, f"click_{dimension.word}")
-
-
-def series(
-    session: Session, campaign_id: int, span: Span, step: int, selection: Selection = ALL
-) -> Iterable[tuple[int, int]]:
-    """Counting conversions by local step of their click, as the store's series counts clicks."""
-    bucket = Conversion.click_at_ms // literal(BUCKET_MS, literal_execute=True)
-    index = ((bucket + span.offset) // literal(step, literal_execute=True)).label("step")
-    query = (
-        select(index, func.count())
-        .where(
-            *_counting(campaign_id, span.start * BUCKET_MS, span.end * BUCKET_MS, selection),
-            Conversion.outside_window.is_(False),
-        )
-        .group_by(index)
-    )
-    return [(int(step), n) for step, n in session.execute(query)]
 
 
 def recent(

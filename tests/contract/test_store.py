@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import date
 from itertools import count
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
+from sqlalchemy.event import listen
 
 from tracker import days
 from tracker.events import Kind, Verdict
@@ -104,6 +107,28 @@ def test_events_come_back_as_they_went_in(store: EventStore) -> None:
     assert store.recent(2, before=None, limit=9) == []
     assert store.find_click(NOON_MS, 5) == rich
     assert store.find_click(NOON_MS, 6) is None
+
+
+def test_a_page_of_events_does_not_go_through_what_is_newer(store: EventStore, engine: Engine) -> None:
+    week = 7 * 24 * HOUR_MS
+    append(store, *(event(number, at_ms=NOON_MS + number * week) for number in range(1, 6)))
+    asked: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool) -> None:
+        asked.append((statement, parameters))
+
+    listen(engine, "before_cursor_execute", note)
+    assert [found.nonce for found in store.recent(1, before=(NOON_MS + 2 * week, 3), limit=9)] == [2, 1]
+    (statement, parameters) = next(one for one in asked if "FROM events" in one[0])
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            explain, bound = "EXPLAIN QUERY PLAN ", r"SEARCH events USING PRIMARY KEY \(at_ms<\?\)"
+        else:
+            # So few rows are read whole, whatever the condition.
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            explain, bound = "EXPLAIN ", r"Index Cond: \(\(?\S*at_ms <= "
+        plan = "\n".join(str(row) for row in connection.exec_driver_sql(explain + statement, parameters))
+    assert re.search(bound, plan), plan
 
 
 def test_totals_tell_links_kinds_and_verdicts_apart(store: EventStore) -> None:

@@ -30,7 +30,7 @@ from tracker.pipeline.verdicts import judge
 from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 
 BATCH_BYTES = 1024 * 1024
-SEGMENTS_MAX = 8  # of one pass, by age; each edge process writes one at a time
+SEGMENTS_MAX = 8  # of one pass, in turn; each edge process writes one at a time
 IDLE_S = 0.2
 RETRY_S = 1.0
 COMMITTED_AT_ONCE = 500  # events; who reports one of their sales again waits for them
@@ -44,6 +44,7 @@ NOT_THE_RECORDS_FAULT = (OperationalError, InterfaceError, OSError)
 
 # A conversion's address and referrer are a shop's.
 HITS = frozenset({int(Kind.IMPRESSION), int(Kind.CLICK), int(Kind.HONEYPOT)})
+REPORTS = frozenset({int(Kind.CONVERSION), int(Kind.CALLBACK)})
 
 Record = tuple[int, Event]
 
@@ -136,7 +137,8 @@ class Loader:
         # Asked before reading: whatever a writer wrote before it let go is then certain to be seen.
         complete = [segment for segment in segment_names if segments.is_complete(self._folder / segment)]
         waiting = [(segment, self._position(segment)) for segment in segment_names if self._is_left(segment)]
-        runs, torn = segments.read_runs(self._folder, waiting[:SEGMENTS_MAX], BATCH_BYTES)
+        taken = segments.due(self._folder, waiting, SEGMENTS_MAX)
+        runs, torn = segments.read_runs(self._folder, taken, BATCH_BYTES)
         loaded = self._load(runs) if runs or not self._judge.is_warm else 0
         for segment in complete:
             # At once where nothing is left: on a full disk every segment that goes makes room.
@@ -199,8 +201,9 @@ class Loader:
     def _prepare_run(self, session: Session, places: Places, run: segments.Run, found: Sequence[Record]) -> list[Row]:
         rows = []
         try:
+            hits = self._hits(session, places, found)
             for number, (offset, event) in enumerate(found, 1):
-                rows.append(Row(offset, event, self._row(session, places, event)))
+                rows.append(Row(offset, event, hits.get(offset) or self._row(session, places, event)))
                 if not number % COMMITTED_AT_ONCE:
                     session.commit()
             session.commit()
@@ -210,6 +213,20 @@ class Loader:
             session.rollback()
             return self._prepare_singly(session, places, run, found)
         return rows
+
+    def _hits(self, session: Session, places: Places, found: Sequence[Record]) -> dict[int, StoredEvent]:
+        """The hits of a run as they are to be stored, by offset.
+
+        Before any conversion is recorded: from then to the commit others may not write, and to read a user agent for
+        the first time takes a millisecond. What is known of a conversion's own is remembered until its turn.
+        """
+        hits = {}
+        for offset, event in found:
+            if event.kind in REPORTS:
+                known_of(event.agent, event.referrer, event.language)
+            else:
+                hits[offset] = self._row(session, places, event)
+        return hits
 
     def _prepare_singly(
         self, session: Session, places: Places, run: segments.Run, found: Sequence[Record]
@@ -285,7 +302,7 @@ class Loader:
         )
 
     def _place(self, session: Session, places: Places, event: Event) -> Place | None:
-        if event.kind not in (Kind.CONVERSION, Kind.CALLBACK):
+        if event.kind not in REPORTS:
             return places.of(event)
         if event.applied:
             return places.of(event) if event.link_id else places.workspace_of(event)

@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +87,28 @@ def read_runs(folder: Path, places: Iterable[tuple[str, int]], bytes_max: int) -
     if len(runs) > len(fixed):
         _write_cuts(folder, runs)
     return sorted(runs), torn
+
+
+def due(folder: Path, waiting: Sequence[tuple[str, int]], limit: int) -> list[tuple[str, int]]:
+    """Of the places from which segments are unread, `limit` at most: those whose next event is the oldest.
+
+    What is passed over becomes the oldest in its turn, so no writer is left behind however busy the others are. Runs
+    that were cut already come first: a retry takes them again, and the place where cuts are kept has room for no more.
+    """
+    if len(waiting) <= limit:
+        return list(waiting)
+    cuts = _cuts(folder)
+
+    def turn(place: tuple[str, int]) -> tuple[bool, int]:
+        return place not in cuts, _at_ms(_line_at(folder, *place))
+
+    return sorted(waiting, key=turn)[:limit]
+
+
+def _line_at(folder: Path, segment: str, start: int) -> bytes:
+    with (folder / segment).open("rb") as file:
+        file.seek(start)
+        return file.readline(LINE_MAX_BYTES)
 
 
 def _read(folder: Path, segment: str, start: int, bytes_max: int, end: int | None) -> Run | None:
@@ -186,17 +208,27 @@ def finish(folder: Path, segment: str, position: int) -> None:
 
 
 def lag_s(folder: Path, position: Callable[[str], int], now_ms: int) -> float:
-    """Seconds since the oldest event that is not stored yet was written; 0 when all are stored."""
+    """Seconds since the oldest event that is not stored yet was written, in whichever segment; 0 when all are stored.
+
+    Of a segment that begins later than an event that waits only the first line is read: pages ask, and behind a loader
+    that lags there may be many segments.
+    """
+    oldest_ms = None
     for segment in names(folder):
         try:
-            with (folder / segment).open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                start = position(segment) if size else 0
-                if size <= start:
-                    continue
-                file.seek(start)
-                oldest = decode(file.readline(LINE_MAX_BYTES))
+            if oldest_ms is not None and decode(_line_at(folder, segment, 0)).at_ms >= oldest_ms:
+                continue
+        except FileNotFoundError:
+            continue
+        except BadRecord:
+            pass  # set aside in its turn; what comes behind it may wait all the same
+        try:
+            size = (folder / segment).stat().st_size
+            start = position(segment) if size else 0
+            if size <= start:
+                continue
+            at_ms = decode(_line_at(folder, segment, start)).at_ms
         except (FileNotFoundError, BadRecord):
             continue
-        return max(0.0, (now_ms - oldest.at_ms) / 1000)
-    return 0.0
+        oldest_ms = at_ms if oldest_ms is None else min(oldest_ms, at_ms)
+    return 0.0 if oldest_ms is None else max(0.0, (now_ms - oldest_ms) / 1000)

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from tracker import conversions, days
+from tracker import days
 from tracker.days import Span
+from tracker.reports import sold
 from tracker.reports.metrics import Sales
 from tracker.stores import Cell, Dimension, EventStore, Part, Selection, Step
 
@@ -50,8 +51,8 @@ def gather(
     """The facts of a period, which is all of `spans`; without a `step` (in buckets) there is no series."""
     start, end = spans[0].start, spans[-1].end
     within = start * days.BUCKET_MS, end * days.BUCKET_MS
-    sums = conversions.sums(session, campaign_id, *within, selection)
-    sold = conversions.breakdowns(session, campaign_id, *within, dimensions, selection) if dimensions else {}
+    sums = sold.sums(session, campaign_id, *within, selection)
+    by_value = sold.breakdowns(session, campaign_id, *within, dimensions, selection) if dimensions else {}
     is_narrow = selection.links is not None
     if selection.values or (is_narrow and dimensions):
         raw = store.select(campaign_id, spans, step or 1, selection, dimensions)
@@ -73,15 +74,12 @@ def gather(
         sale_steps=[
             (span.offset, number, n)
             for span in spans
-            for number, n in conversions.series(session, campaign_id, span, step, selection)
+            for number, n in sold.series(session, campaign_id, span, step, selection)
         ]
         if step
         else [],
         parts=parts,
-        sales_of={
-            dimension: _sales((one.value, one.currency, n, (one.minor or 0) * n) for one, n in counted.items())
-            for dimension, counted in sold.items()
-        },
+        sales_of={dimension: _sales(found) for dimension, found in by_value.items()},
     )
 
 

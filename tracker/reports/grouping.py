@@ -9,7 +9,7 @@ from tracker.models import Link
 from tracker.reports import metrics
 from tracker.reports.facts import Facts
 from tracker.reports.filters import DIMENSIONS, LINK_FIELDS
-from tracker.stores import Part
+from tracker.stores import Cell, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,15 @@ def by_field(links: list[Link], facts: Facts, name: str) -> list[Group]:
     grouped: dict[str | None, list[Link]] = {}
     for link in links:
         grouped.setdefault(key_of(link), []).append(link)
+    # By link, once for all groups: there may be as many groups as links.
+    cells: dict[int, list[Cell]] = {}
+    for cell in facts.cells:
+        cells.setdefault(cell.link_id, []).append(cell)
     groups = []
     for key, members in grouped.items():
-        ids = {link.id for link in members}
-        part = {link_id: sale for link_id, sale in facts.sales.items() if link_id in ids}
-        found = metrics.totals((cell for cell in facts.cells if cell.link_id in ids), part, of_link=of_link)
-        groups.append(Group(key, found, members))
+        own = (cell for link in members for cell in cells.get(link.id, ()))
+        sales = {link.id: facts.sales[link.id] for link in members if link.id in facts.sales}
+        groups.append(Group(key, metrics.totals(own, sales, of_link=of_link), members))
     return _by_traffic(groups)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Column, Engine, Select, Table, and_, func, literal, or_, select, union_all
+from sqlalchemy import Column, Engine, Select, Table, func, literal, or_, select, union_all
 
 from tracker.days import Span
 from tracker.events import Kind, Verdict
@@ -26,7 +26,7 @@ from tracker.stores.rollups import (
     rollup_steps,
     rollups,
 )
-from tracker.stores.rows import ID, chunks, stored, texts_by_id
+from tracker.stores.rows import ID, chunks, older, stored, texts_by_id
 from tracker.sums import StoreMark
 
 PRUNED_BEFORE = "pruned_before_ms"
@@ -136,10 +136,7 @@ class SqlReader:
             return first
 
     def recent(self, workspace_id: int, *, before: tuple[int, int] | None, limit: int) -> list[StoredEvent]:
-        query = stored().where(events.c.workspace_id == workspace_id)
-        if before is not None:
-            at_ms, nonce = before
-            query = query.where(or_(events.c.at_ms < at_ms, and_(events.c.at_ms == at_ms, events.c.nonce < nonce)))
+        query = stored().where(events.c.workspace_id == workspace_id, *older(before))
         query = query.order_by(events.c.at_ms.desc(), events.c.nonce.desc()).limit(limit)
         with self._engine.connect() as connection:
             return [StoredEvent(*row) for row in connection.execute(query)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Table, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, or_, select, tuple_
 
 from tracker.extensions import insert_into
 from tracker.models import InternedText
-from tracker.stores.contract import Dimension, StoredEvent
+from tracker.stores.contract import Dimension, EventId, StoredEvent
 from tracker.stores.rollups import events
 
 T = TypeVar("T")
@@ -49,6 +49,17 @@ def stored() -> Any:
         own = texts.alias()
         query = query.add_columns(own.c.text).outerjoin(own, own.c.id == events.c[f"{name}_id"])
     return query
+
+
+def older(before: EventId | None, since_ms: int | None = None) -> list[ColumnElement[bool]]:
+    """From an instant to before an id. Its instant stands alone too: by that a part of the table is chosen."""
+    at_ms, nonce = events.c.at_ms, events.c.nonce
+    found: list[ColumnElement[bool]] = []
+    if before is not None:
+        found += [at_ms <= before[0], or_(at_ms < before[0], nonce < before[1])]
+    if since_ms is not None:
+        found.append(at_ms >= since_ms)
+    return found
 
 
 def intern(connection: Connection, wanted: set[str | None], known: Mapping[str, int]) -> dict[str, int]:

@@ -20,7 +20,7 @@ from tracker.stores.rollups import (
     rollup_reasons,
     rollups,
 )
-from tracker.stores.rows import chunks, stored, texts, texts_by_id
+from tracker.stores.rows import chunks, older, stored, texts, texts_by_id
 
 SEARCHED_AT_ONCE = 10_000
 # Rows looked at in one search, of whatever workspace: some tenths of a second at worst.
@@ -38,7 +38,7 @@ class SqlSearcher(SqlReader):
                 return Search([], None)
             found: list[StoredEvent] = []
             for _ in range(SEARCHED_MAX // SEARCHED_AT_ONCE):
-                span = _older(before, wanted.since_ms)
+                span = older(before, wanted.since_ms)
                 ids = select(events.c.at_ms, events.c.nonce).where(*span).order_by(*NEWEST_FIRST)
                 last = connection.execute(ids.offset(SEARCHED_AT_ONCE - 1).limit(1)).first()
                 if last is not None:
@@ -78,17 +78,6 @@ class SqlSearcher(SqlReader):
             for kind, verdict, n, *_ in self._sums(rollups, rollup_days, ("kind", "verdict"), of, start, end):
                 sums[kind, verdict] += n
         return [Hits(kind, verdict, n) for (kind, verdict), n in sorted(sums.items()) if n and kind in SHOWN]
-
-
-def _older(before: EventId | None, since_ms: int | None) -> list[ColumnElement[bool]]:
-    """From an instant to before an id. Its instant stands alone too: by that a part of the table is chosen."""
-    at_ms, nonce = events.c.at_ms, events.c.nonce
-    found: list[ColumnElement[bool]] = []
-    if before is not None:
-        found += [at_ms <= before[0], or_(at_ms < before[0], nonce < before[1])]
-    if since_ms is not None:
-        found.append(at_ms >= since_ms)
-    return found
 
 
 def _not_older(than: EventId) -> ColumnElement[bool]:
