@@ -386,6 +386,41 @@ def test_what_could_not_be_read_is_emptied_after_a_day(settings: Settings, engin
     assert aside.count(settings.spool_dir) == 2
 
 
+HASH = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "kept"),
+    [
+        (
+            Kind.CONVERSION,
+            f"oid=A%31&Customer=ada%40x.example&customer[]=ada&customer=ada&c%75stomer=ada&mail=ada&customer_hash={HASH}",
+            f"oid=A%31&customer_hash={HASH}",
+        ),
+        (Kind.CONVERSION, "customer_hash=ada&value=5&ada", "value=5"),
+        (
+            Kind.CALLBACK,
+            f'{{"order":"A1","Customer":"ada","customer":"ada","mail":"ada","customer_hash":"{HASH}"}}',
+            f'{{"order":"A1","customer_hash":"{HASH}"}}',
+        ),
+        (Kind.CALLBACK, "[ada]", ""),
+        (Kind.CALLBACK, '["ada"]', ""),
+        (Kind.CLICK, "prefetch", "prefetch"),
+    ],
+)
+def test_of_a_record_set_aside_only_what_the_loader_understands_is_kept(
+    settings: Settings, kind: Kind, params: str, kept: str
+) -> None:
+    settings.spool_dir.mkdir(parents=True)
+    referrer = "https://ada:pw@shop.example:8443/thanks?mail=ada%40x.example#ada"
+    event = Event(kind, 1, 2, Verdict.COUNTED, 0, "w_x", "192.0.2.1", "agent", referrer, "", False, params)
+    aside.keep_record(settings.spool_dir, "a-1", encode(event))
+    aside.keep_record(settings.spool_dir, "a-2", encode(event._replace(referrer="https://[ada")))
+    first, second = sorted((settings.spool_dir / aside.FOLDER).iterdir())
+    assert decode(first.read_bytes()) == event._replace(address="", referrer="https://shop.example/", params=kept)
+    assert decode(second.read_bytes()).referrer == ""
+
+
 def test_a_record_that_can_be_read_is_set_aside_without_its_address(
     settings: Settings, engine: Engine, store: EventStore
 ) -> None:
