@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from tests.conftest import BROWSER, Api
 from tests.databases import Database, PostgresDatabase, cluster
 from tests.serving import Server
-from tracker import aside, customers, days, jobs
+from tracker import aside, customers, days, jobs, privacy
 from tracker.app import create_app
 from tracker.cli import main
 from tracker.config import Settings
@@ -236,6 +236,47 @@ def test_forgetting_asks_first(run: Callable[..., Result], session: Session, bou
     session.rollback()
     assert run("forget", "--customer", ADA, typed="y\n").exit_code == 0
     assert sorted(bool(conversion.customer) for conversion in session.query(Conversion)) == [False, True]
+
+
+@pytest.mark.parametrize("by", ["customer", "visitor"])
+def test_what_comes_in_while_forgetting_asks_and_erases_is_forgotten_too(
+    run: Callable[..., Result],
+    session: Session,
+    workspace: Workspace,
+    bought: Bought,
+    load: Load,
+    monkeypatch: pytest.MonkeyPatch,
+    by: str,
+) -> None:
+    orders = iter(["A2", "A3"])
+
+    def buy() -> None:
+        order = next(orders, None)
+        if order:
+            query = f"cid={bought.cids[0]}&order={order}&value=1&customer={ADA}"
+            bought.ada.get(f"/c/{workspace.key}.gif?{query}")
+            load()
+
+    def answer(*_: object, **__: object) -> bool:
+        buy()
+        return True
+
+    erase = privacy.forget
+
+    def slowly(*given: Any) -> None:
+        erase(*given)
+        buy()
+
+    monkeypatch.setattr("click.confirm", answer)
+    monkeypatch.setattr(privacy, "forget", slowly)
+    named = ("--customer", ADA) if by == "customer" else ("--visitor", bought.cids[0])
+    assert run("forget", *named).exit_code == 0
+    held = {conversion.order_id: conversion.customer for conversion in session.query(Conversion)}
+    assert set(held) == {"A1", "A2", "A3", "E1"}
+    assert [order for order, customer in held.items() if customer] == ["E1"]
+    monkeypatch.setattr(privacy, "forget", erase)
+    found = json.loads(run("export", "--customer", ADA).stdout)
+    assert (found["conversions"], found["events"]) == ([], [])
 
 
 def test_what_names_nobody_is_refused_by_name(run: Callable[..., Result], bought: Bought) -> None:
