@@ -8,7 +8,8 @@ from importlib.resources import files
 import pytest
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
-from tracker.pipeline.labels import BOTS, REWRITERS, known_bot, rewriter
+from tracker.channels import REWRITERS
+from tracker.pipeline.labels import BOTS, known_bot, rewriter
 from tracker.pipeline.verdicts import bot_label
 
 pytestmark = pytest.mark.any_database
