@@ -9,6 +9,9 @@ from typing import NamedTuple, Protocol
 
 from tracker.days import Span
 
+# Rows looked at in one search, of whatever workspace: some tenths of a second at worst.
+SEARCHED_MAX = 100_000
+
 
 class Dimension(IntEnum):
     """What counted events can be broken down by besides their link. Numbers are stored: never renumber."""
