@@ -262,12 +262,8 @@ class EventStore(Protocol):
         """Events of all workspaces after one id and before another, in the order of time: the first, or the newest."""
         ...
 
-    def reasons(self, campaign_id: int, start: int, end: int) -> list[Reason]:
-        """Impressions and clicks that were left out, or counted with a remark, by what that rests on."""
-        ...
-
     def reasons_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[Reason]:
-        """The same of several campaigns together."""
+        """Impressions and clicks of several campaigns, left out or counted with a remark, by what that rests on."""
         ...
 
     def hits_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[Hits]:
