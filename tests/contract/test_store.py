@@ -338,6 +338,7 @@ def test_reasons_tell_what_was_left_out_and_what_was_remarked(store: EventStore)
         event(4, kind=Kind.IMPRESSION, detail="via_proxy"),
         event(5),
         event(6, campaign_id=2, verdict=Verdict.BOT, detail="Slack"),
+        event(7, kind=Kind.HONEYPOT, verdict=Verdict.BOT, detail="Slack"),
     )
     start = NOON_MS // days.BUCKET_MS
     assert set(store.reasons_of([1], start - 200, start + 200)) == {

@@ -67,7 +67,11 @@ class SqlSearcher(SqlReader):
                 sums[kind, verdict, detail] += n
         with self._engine.connect() as connection:
             names = texts_by_id(connection, (detail for _, _, detail in sums))
-        return [Reason(kind, verdict, names.get(detail), n) for (kind, verdict, detail), n in sums.items() if n]
+        return [
+            Reason(kind, verdict, names.get(detail), n)
+            for (kind, verdict, detail), n in sums.items()
+            if n and kind in SHOWN
+        ]
 
     def hits_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[Hits]:
         sums: Counter[tuple[int, int]] = Counter()
