@@ -8,8 +8,11 @@ from importlib.resources import files
 import pytest
 from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
-from tracker.pipeline.labels import BOTS, REWRITERS, known_bot, rewriter
-from tracker.pipeline.verdicts import bot_label
+from tracker.channels import REWRITERS
+from tracker.events import Kind, Verdict
+from tracker.pipeline.labels import BOTS, known_bot, rewriter
+from tracker.pipeline.rules import DEFAULT
+from tracker.pipeline.verdicts import of_agent
 
 pytestmark = pytest.mark.any_database
 
@@ -17,9 +20,13 @@ RECALL_MIN = 0.99
 FALSE_POSITIVES_MAX = 0.001
 
 
+def is_bot(agent: str) -> bool:
+    return of_agent(agent, None, Kind.CLICK, DEFAULT).verdict == Verdict.BOT
+
+
 def test_known_bots_are_found() -> None:
     agents = {agent for entry in CRAWLER_USER_AGENTS_DATA for agent in entry["instances"]}
-    missed = sorted(agent for agent in agents if bot_label(agent) is None)
+    missed = sorted(agent for agent in agents if not is_bot(agent))
     assert len(agents) > 2_000
     assert len(missed) <= (1 - RECALL_MIN) * len(agents), missed
 
@@ -27,7 +34,7 @@ def test_known_bots_are_found() -> None:
 def test_real_browsers_are_not_taken_for_bots() -> None:
     lines = (files("fake_useragent") / "data" / "browsers.jsonl").read_text(encoding="utf-8").splitlines()
     agents = {json.loads(line)["useragent"] for line in lines}
-    flagged = sorted(agent for agent in agents if bot_label(agent) is not None)
+    flagged = sorted(agent for agent in agents if is_bot(agent))
     assert len(agents) > 500
     assert len(flagged) <= FALSE_POSITIVES_MAX * len(agents), flagged
 
@@ -46,7 +53,7 @@ def test_real_browsers_are_not_taken_for_bots() -> None:
     ],
 )
 def test_people_in_apps_and_mail_programs_are_people(agent: str) -> None:
-    assert bot_label(agent) is None
+    assert not is_bot(agent)
 
 
 def test_no_entry_of_a_table_hides_another() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracker.channels import CHANNELS, channel_of
+from tracker.channels import CHANNELS, REWRITERS, channel_of
 from tracker.web import words
 
 pytestmark = pytest.mark.any_database
@@ -55,6 +55,12 @@ def test_a_host_has_the_channel_of_the_longest_name_that_fits() -> None:
         if (found := channel_of(host, "podcast")) != channel
     }
     assert wrong == {}
+
+
+def test_who_comes_over_a_mail_gateway_was_reading_mail() -> None:
+    assert len(REWRITERS) == len(dict(REWRITERS))
+    for host, _ in REWRITERS:
+        assert channel_of(host, "podcast") == channel_of(f"a.b.{host}", "podcast") == "mail", host
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tracker.events import Verdict
 from tracker.filters import AGENTS_MAX
 from tracker.models import Link, Workspace
 from tracker.stores import EventStore
+from tracker.web import words
 
 PATH = "/app/settings/filters"
 FORM = {
@@ -24,6 +25,12 @@ FORM = {
     "double_click_s": "2",
     "flood_per_min": "20",
 }
+
+
+@pytest.mark.any_database
+def test_no_verdict_is_explained_by_a_limit_that_can_be_changed() -> None:
+    for name, _, why in words.VERDICTS.values():
+        assert not re.search(r"\d|second", why), name
 
 
 @pytest.mark.parametrize("path", ["", "/opt-out", "/opt-in"])

@@ -160,6 +160,18 @@ def test_a_filter_that_cannot_be_is_told_at_its_field_and_kept(owner: FlaskClien
     assert '<option value="bot" selected>' in owner.get("/app/events?verdict=bot").text
 
 
+@pytest.mark.parametrize("field", ["code", "label", "campaign"])
+@pytest.mark.parametrize("text", ["a%00b", "a%1Fb", "x" * 201])
+def test_what_no_event_can_hold_is_refused_as_a_filter(owner: FlaskClient, api: Api, field: str, text: str) -> None:
+    page = owner.get(f"/app/events?{field}={text}")
+    assert page.status_code == 422
+    assert f'id="{field}-error"' in page.text
+    for path in ("/events", "/events.csv"):
+        refused = api("GET", f"{path}?{field}={text}")
+        assert refused.status_code == 422
+        assert [error["field"] for error in refused.json["errors"]] == [field]
+
+
 def test_a_page_of_filtered_events_leads_to_the_next(
     owner: FlaskClient, store: EventStore, workspace: Workspace, make_link: MakeLink
 ) -> None:

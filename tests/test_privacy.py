@@ -243,6 +243,47 @@ def test_forgetting_asks_first(run: Callable[..., Result], session: Session, bou
     assert sorted(bool(conversion.customer) for conversion in session.query(Conversion)) == [False, True]
 
 
+@pytest.mark.parametrize("by", ["customer", "visitor"])
+def test_what_comes_in_while_forgetting_asks_and_erases_is_forgotten_too(
+    run: Callable[..., Result],
+    session: Session,
+    workspace: Workspace,
+    bought: Bought,
+    load: Load,
+    monkeypatch: pytest.MonkeyPatch,
+    by: str,
+) -> None:
+    orders = iter(["A2", "A3"])
+
+    def buy() -> None:
+        order = next(orders, None)
+        if order:
+            query = f"cid={bought.cids[0]}&order={order}&value=1&customer={ADA}"
+            bought.ada.get(f"/c/{workspace.key}.gif?{query}")
+            load()
+
+    def answer(*_: object, **__: object) -> bool:
+        buy()
+        return True
+
+    erase = privacy.forget
+
+    def slowly(*given: Any) -> None:
+        erase(*given)
+        buy()
+
+    monkeypatch.setattr("click.confirm", answer)
+    monkeypatch.setattr(privacy, "forget", slowly)
+    named = ("--customer", ADA) if by == "customer" else ("--visitor", bought.cids[0])
+    assert run("forget", *named).exit_code == 0
+    held = {conversion.order_id: conversion.customer for conversion in session.query(Conversion)}
+    assert set(held) == {"A1", "A2", "A3", "E1"}
+    assert [order for order, customer in held.items() if customer] == ["E1"]
+    monkeypatch.setattr(privacy, "forget", erase)
+    found = json.loads(run("export", "--customer", ADA).stdout)
+    assert (found["conversions"], found["events"]) == ([], [])
+
+
 def test_what_names_nobody_is_refused_by_name(run: Callable[..., Result], bought: Bought) -> None:
     for arguments, said in {
         (): "--customer or --visitor",
@@ -389,6 +430,41 @@ def test_what_could_not_be_read_is_emptied_after_a_day(settings: Settings, engin
     jobs.empty_aside(on, now + timedelta(hours=25))
     assert [path.stat().st_size for path in folder.iterdir()] == [0, 0]
     assert aside.count(settings.spool_dir) == 2
+
+
+HASH = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "kept"),
+    [
+        (
+            Kind.CONVERSION,
+            f"oid=A%31&Customer=ada%40x.example&customer[]=ada&customer=ada&c%75stomer=ada&mail=ada&customer_hash={HASH}",
+            f"oid=A%31&customer_hash={HASH}",
+        ),
+        (Kind.CONVERSION, "customer_hash=ada&value=5&ada", "value=5"),
+        (
+            Kind.CALLBACK,
+            f'{{"order":"A1","Customer":"ada","customer":"ada","mail":"ada","customer_hash":"{HASH}"}}',
+            f'{{"order":"A1","customer_hash":"{HASH}"}}',
+        ),
+        (Kind.CALLBACK, "[ada]", ""),
+        (Kind.CALLBACK, '["ada"]', ""),
+        (Kind.CLICK, "prefetch", "prefetch"),
+    ],
+)
+def test_of_a_record_set_aside_only_what_the_loader_understands_is_kept(
+    settings: Settings, kind: Kind, params: str, kept: str
+) -> None:
+    settings.spool_dir.mkdir(parents=True)
+    referrer = "https://ada:pw@shop.example:8443/thanks?mail=ada%40x.example#ada"
+    event = Event(kind, 1, 2, Verdict.COUNTED, 0, "w_x", "192.0.2.1", "agent", referrer, "", False, params)
+    aside.keep_record(settings.spool_dir, "a-1", encode(event))
+    aside.keep_record(settings.spool_dir, "a-2", encode(event._replace(referrer="https://[ada")))
+    first, second = sorted((settings.spool_dir / aside.FOLDER).iterdir())
+    assert decode(first.read_bytes()) == event._replace(address="", referrer="https://shop.example/", params=kept)
+    assert decode(second.read_bytes()).referrer == ""
 
 
 def test_a_record_that_can_be_read_is_set_aside_without_its_address(

@@ -6,16 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from tests.conftest import BROWSER
 from tests.crowd import CHROME, Crowd, words
 from tracker import days
+from tracker.cli import main
 from tracker.config import Settings
 from tracker.events import Verdict
 from tracker.models import Link, Workspace
@@ -312,3 +314,26 @@ def test_the_command_says_what_changed(
     assert told.stdout.split()[-3:] == ["counted", "bot", "3"]
     assert json.loads(command("--json").stdout) == {"events": 3, "changed": [], "relabelled": 0}
     assert command("--since", "yesterday").returncode == 2
+
+
+def test_a_second_run_is_refused_while_one_is_at_work(
+    settings: Settings, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKER_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("TRACKER_DATABASE_URL", settings.database_url)
+    command = ("reclassify", "--since", "2026-01-01")
+    others: list[Result] = []
+    tries: Iterator[tuple[str, ...]] = iter([(), ("--dry-run",)])
+
+    def run(_self: Reclassification, _progress: object) -> Changes:
+        others.extend(CliRunner().invoke(main, (*command, *more)) for more in tries)
+        return Changes()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Reclassification, "run", run)
+        assert CliRunner().invoke(main, command).exit_code == 0
+    refused, dry = others
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "Another reclassify is at work" in refused.stderr
+    assert dry.exit_code == 0
+    assert CliRunner().invoke(main, command).exit_code == 0

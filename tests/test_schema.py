@@ -82,7 +82,7 @@ def test_reasons_codes_and_unique_clicks_are_counted_of_the_events_that_were_the
     assert schema.upgrade(settings)
     store = open_store(engine)
     assert store.drifts(0) == []
-    assert store.reasons(1, 0, 1) == [(2, 3, "curl", 1)]
+    assert store.reasons_of([1], 0, 1) == [(2, 3, "curl", 1)]
     assert store.orphans(1, 0, 0, 9) == [("lost", 1, 0)]
     assert sorted(cell[0::5] for cell in store.totals(1, 0, 1) if cell.verdict == 0) == [(5, 1), (6, 1)]
     engine.dispose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -24,14 +25,14 @@ ROWS = (
     ("pipeline",),
     ("schema",),
     ("reports",),
-    ("bulk",),
-    ("conversions", "links", "privacy", "snippets"),
-    ("campaigns", "accounts", "claims", "filters", "jobs"),
+    ("bulk", "jobs"),
+    ("aside", "conversions", "links", "privacy", "snippets"),
+    ("campaigns", "accounts", "claims", "filters"),
     ("destinations", "changes"),
     ("stores",),
     ("migrations",),
     ("models", "sums"),
-    ("aside", "config", "extensions", "metering"),
+    ("config", "extensions", "metering"),
     ("errors", "events", "losses"),
     ("utm", "codes", "clickid", "customers", "money", "days", "agents", "channels", "countries"),
 )
@@ -71,6 +72,14 @@ def test_imports_point_down(path: Path) -> None:
 def test_pure_modules_import_nothing_of_ours() -> None:
     for name in ROWS[-1]:
         assert imported(ast.parse((PACKAGE / f"{name}.py").read_text())) == set()
+
+
+def test_who_asks_the_store_knows_only_what_every_store_does() -> None:
+    for path in MODULES:
+        if area(path) not in ("stores", "migrations"):
+            assert not re.search(r"^from tracker\.stores\.|^import tracker\.stores", path.read_text(), re.MULTILINE), (
+                path
+            )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

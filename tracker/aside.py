@@ -1,7 +1,8 @@
 """What of the spool could not be stored: kept in files of its own, for as long as it may be.
 
-A record that can be read is set aside without its visitor's address. What cannot be read may hold one: it is emptied
-after a day, and its empty file goes on saying that something was lost.
+A record that can be read is set aside without its visitor's address, and of a conversion only with what the loader
+would have understood. What cannot be read may hold anything: it is emptied after a day, and its empty file goes on
+saying that something was lost.
 """
 
 from __future__ import annotations
@@ -9,8 +10,13 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote_plus, urlsplit
 
-from tracker.events import BadRecord, decode, encode
+import orjson
+
+from tracker import customers
+from tracker.claims import ALIASES
+from tracker.events import BadRecord, Event, Kind, decode, encode
 
 FOLDER = "aside"
 READABLE = ".refused"
@@ -18,6 +24,9 @@ DAY_MS = 86_400_000
 # No address outlives 48 hours: a day, and time enough for a machine that was off over night.
 UNREADABLE_KEPT_MS = DAY_MS
 READABLE_KEPT_MS = 30 * DAY_MS
+# A customer who is not sealed by now is left out: only the hash may lie about for as long as that.
+KEPT_PARAMS = {*ALIASES, *(alias for others in ALIASES.values() for alias in others), customers.SEALED}
+KEPT_PARAMS -= {customers.NAME}
 
 
 def keep(spool: Path, name: str, content: bytes) -> None:
@@ -27,11 +36,45 @@ def keep(spool: Path, name: str, content: bytes) -> None:
 
 
 def keep_record(spool: Path, name: str, line: bytes) -> None:
-    """Keeps a whole line, without the address where it can be read."""
+    """Keeps a whole line, without the person where it can be read."""
     try:
-        keep(spool, name + READABLE, encode(decode(line)._replace(address="")))
+        keep(spool, name + READABLE, encode(_reduced(decode(line))))
     except BadRecord:
         keep(spool, name + ".bad", line)
+
+
+def _reduced(event: Event) -> Event:
+    params = event.params
+    if event.kind == Kind.CONVERSION:
+        params = "&".join(part for part in params.split("&") if _is_kept(*part.partition("=")))
+    elif event.kind == Kind.CALLBACK:
+        params = _reduced_json(params)
+    return event._replace(address="", referrer=_host_of(event.referrer), params=params)
+
+
+def _is_kept(name: str, _mark: str, value: str) -> bool:
+    name = unquote_plus(name)
+    return name in KEPT_PARAMS and (name != customers.SEALED or customers.is_hash(value))
+
+
+def _reduced_json(text: str) -> str:
+    """The same of a callback's parameters; nothing where they are none."""
+    try:
+        found = orjson.loads(text)
+    except ValueError:
+        return ""
+    if not isinstance(found, dict):
+        return ""
+    return orjson.dumps({name: value for name, value in found.items() if _is_kept(name, "=", str(value))}).decode()
+
+
+def _host_of(referrer: str) -> str:
+    """A referrer down to its host, still as a URL: what reads it asks for the host."""
+    try:
+        parts = urlsplit(referrer)
+        return f"{parts.scheme}://{parts.hostname}/" if parts.hostname else ""
+    except ValueError:
+        return ""
 
 
 def count(spool: Path) -> int:

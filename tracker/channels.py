@@ -26,6 +26,33 @@ _MEDIUMS = {
 }
 _OF_MEDIUM = {medium: channel for channel, mediums in _MEDIUMS.items() for medium in mediums}
 
+# Mail gateways that lead each click over a host of their own: whoever comes from there was reading mail, and
+# the gateway has this name. Each host stands for those below it too.
+REWRITERS = (
+    ("safelinks.protection.outlook.com", "Safe Links"),
+    ("urldefense.com", "Proofpoint URL Defense"),
+    ("urldefense.us", "Proofpoint URL Defense"),
+    ("urldefense.proofpoint.com", "Proofpoint URL Defense"),
+    ("linkprotect.cudasvc.com", "Barracuda Link Protection"),
+    ("protect.mimecast.com", "Mimecast URL Protect"),
+    ("protect-us.mimecast.com", "Mimecast URL Protect"),
+    ("protect-eu.mimecast.com", "Mimecast URL Protect"),
+    ("protect-au.mimecast.com", "Mimecast URL Protect"),
+    ("protect-de.mimecast.com", "Mimecast URL Protect"),
+    ("protect-za.mimecast.com", "Mimecast URL Protect"),
+    ("mimecastprotect.com", "Mimecast URL Protect"),
+    ("secure-web.cisco.com", "Cisco Secure Email"),
+    ("protection.sophos.com", "Sophos Email"),
+    ("clicktime.symantec.com", "Symantec Click-time"),
+    ("click.email.symantec.com", "Symantec Click-time"),
+    ("avanan.click", "Avanan"),
+    ("url-protection.com", "Check Point"),
+    ("protect.checkpoint.com", "Check Point"),
+    ("emailprotection.link", "Email Protection Link"),
+    ("link.edgepilot.com", "EdgePilot"),
+    ("check.trendmicro.com", "Trend Micro"),
+)
+
 # Each host stands for those below it too, and the longest that fits decides. An Android app's referrer
 # (`android-app://com.slack/`) has its package for a host.
 _HOSTS = {
@@ -56,21 +83,17 @@ _HOSTS = {
     "shopping": """
         etsy.com walmart.com aliexpress.com temu.com shein.com idealo.de allegro.pl rakuten.co.jp shopping.google.com
     """,
-    # Where mail is read; then the hosts of links that a mail gateway has rewritten: a human reading mail.
+    # Where mail is read; what comes over a gateway was read there, too.
     "mail": """
         mail.google.com com.google.android.gm outlook.live.com outlook.office.com outlook.office365.com
         outlook.cloud.microsoft com.microsoft.office.outlook mail.yahoo.com mail.aol.com mail.proton.me mail.zoho.com
         mail.ru mail.yandex.ru mail.yandex.com mail.qq.com mail.163.com mail.126.com gmx.net gmx.com gmx.de web.de
         deref-gmx.net deref-web.de
-        safelinks.protection.outlook.com urldefense.com urldefense.us urldefense.proofpoint.com linkprotect.cudasvc.com
-        protect.mimecast.com protect-us.mimecast.com protect-eu.mimecast.com protect-au.mimecast.com
-        mimecastprotect.com secure-web.cisco.com protection.sophos.com clicktime.symantec.com
-        click.email.symantec.com avanan.click url-protection.com emailprotection.link link.edgepilot.com
-        check.trendmicro.com
     """,
     "paid": "googleadservices.com doubleclick.net googlesyndication.com taboola.com outbrain.com criteo.com adnxs.com",
 }
 _OF_HOST = {host: channel for channel, hosts in _HOSTS.items() for host in hosts.split()}
+_OF_HOST |= {host: "mail" for host, _ in REWRITERS}
 
 # Names that have a site in each country. What else is at Google (documents, groups) is not its search.
 _NATIONAL = {"google": "search", "pinterest": "social", "amazon": "shopping", "ebay": "shopping"}

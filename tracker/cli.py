@@ -27,6 +27,7 @@ from tracker import __version__, accounts, bulk, campaigns, cli_privacy, days, l
 from tracker.config import Settings, ensure_data_dir
 from tracker.destinations import OwnDomain
 from tracker.errors import Invalid, TrackerError
+from tracker.installation import alone
 from tracker.installation import opened as _workspace
 from tracker.links import LinkDraft
 from tracker.pipeline.segments import lag_s
@@ -319,7 +320,11 @@ def reclassify(since: datetime, until: datetime | None, dry_run: bool, as_json: 
     """Judge stored events anew by the lists and limits of today. It may be stopped at any time, and goes on there."""
     from tracker.pipeline.reclassify import Reclassification
 
-    with _workspace() as (_, engine, _, workspace):
+    with _workspace() as (settings, engine, _, workspace), ExitStack() as stack:
+        if not dry_run:
+            # How far a run has come is noted in one place: two would take each other's note for their own.
+            lock = settings.data_dir / "reclassify.lock"
+            stack.enter_context(alone(lock, "Another reclassify is at work. Wait until it is done, or stop it first."))
         zone = ZoneInfo(workspace.timezone)
         since_ms = days.to_ms(days.start_of(since.date(), zone))
         until_ms = days.to_ms(days.start_of(until.date() + timedelta(days=1), zone)) if until else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from tracker.errors import Invalid
 from tracker.installation import opened
 from tracker.models import Conversion, LedgerEntry
 from tracker.privacy import Held
-from tracker.stores import open_store
+from tracker.stores import EventId, open_store
 
 
 @click.command()
@@ -42,30 +43,64 @@ def forget(customer: str | None, visitor: str | None, dry_run: bool, yes: bool, 
         raise click.UsageError("Name one: --customer or --visitor.")
     if as_json and not (yes or dry_run):
         raise click.UsageError("--json asks nothing: add --yes or --dry-run.")
+    if customer is not None and not customer.strip():
+        raise Invalid({"customer": "Name a customer."})
     with opened() as (settings, engine, session, workspace):
         store, secrets = open_store(engine), settings.secrets
-        if customer is not None:
-            if not customer.strip():
-                raise Invalid({"customer": "Name a customer."})
-            held = privacy.of_customer(session, store, workspace, customer, secrets.customer_key)
-        else:
-            held = privacy.of_visitor(session, store, workspace, visitor or "", secrets)
-        counts = {
-            "visitors": len(held.visitors),
-            "events": len(held.events),
-            "conversions": len(held.conversions),
-            "reports": len(held.reports),
-        }
+
+        def look() -> Held:
+            if customer is not None:
+                return privacy.of_customer(session, store, workspace, customer, secrets.customer_key)
+            return privacy.of_visitor(session, store, workspace, visitor or "", secrets)
+
+        found = Found()
+        found.add(held := look())
         if not as_json:
-            _say(counts, dry_run)
-        if held and not dry_run:
+            _say(found.counts(), dry_run)
+        is_erased = bool(held) and not dry_run
+        if is_erased:
             if not yes:
+                session.rollback()  # nothing is held of the database while somebody thinks
                 click.confirm("Erase this? It cannot be taken back.", abort=True, err=True)
-            privacy.forget(session, store, engine, held)
+                held = look()
+            # What came in meanwhile goes too, and what comes in while the rest is erased.
+            is_left = bool(held)
+            while is_left:
+                found.add(held)
+                privacy.forget(session, store, engine, held)
+                held = look()
+                is_left = found.lacks(held)
             if not as_json:
                 click.echo("Erased. Counts and money are as they were.", err=True)
         if as_json:
-            click.echo(json.dumps(counts | {"erased": bool(held) and not dry_run}))
+            click.echo(json.dumps(found.counts() | {"erased": is_erased}))
+
+
+@dataclass(slots=True)
+class Found:
+    """The ids of all that was found of a person, however often it was looked for."""
+
+    visitors: set[EventId] = field(default_factory=set)
+    events: set[EventId] = field(default_factory=set)
+    conversions: set[int] = field(default_factory=set)
+    reports: set[int] = field(default_factory=set)
+
+    def add(self, held: Held) -> None:
+        self.visitors.update(held.visitors)
+        self.events.update(held.events)
+        self.conversions.update(each.id for each in held.conversions)
+        self.reports.update(each.id for each in held.reports)
+
+    def lacks(self, held: Held) -> bool:
+        """Whether something is held that was not erased; a visitor's click still leads to events that name nobody."""
+        return (
+            not self.events.issuperset(held.events)
+            or any(each.customer is not None for each in held.conversions)
+            or any(each.params for each in held.reports)
+        )
+
+    def counts(self) -> dict[str, int]:
+        return {name.name: len(getattr(self, name.name)) for name in fields(self)}
 
 
 def _say(counts: dict[str, int], dry_run: bool) -> None:

@@ -29,11 +29,10 @@ def seal(query: str, key: bytes | None) -> str:
 
     One too long to be refused by name later is left out: it is nobody's customer number.
     """
-    parts = query.split("&")
     # Nearly every query has none: one look tells, for a percent sign has to stand where the name is disguised.
     if NAME not in query and "%" not in query:
         return query
-    return "&".join(kept for part in parts if (kept := _sealed(part, key)) is not None)
+    return "&".join(kept for part in query.split("&") if (kept := _sealed(part, key)) is not None)
 
 
 def _sealed(part: str, key: bytes | None) -> str | None:

@@ -5,6 +5,7 @@ TrackerError
 ├── Invalid             input refused, a sentence per field          422 (400 where the message itself is malformed)
 │   └── Taken           a code or slug that exists                   409
 ├── NotFound            no such thing in this workspace              404
+├── Busy                another process does the same work
 └── Forbidden           no token, a wrong token, no login            401
 """
 
@@ -48,6 +49,10 @@ class Taken(Invalid):
 
 class NotFound(TrackerError):
     """Nothing of that name in this workspace."""
+
+
+class Busy(TrackerError):
+    """Another process does the same work at this moment; nothing was done."""
 
 
 class Forbidden(TrackerError):

@@ -371,17 +371,18 @@ def test_reasons_tell_what_was_left_out_and_what_was_remarked(store: EventStore)
         event(4, kind=Kind.IMPRESSION, detail="via_proxy"),
         event(5),
         event(6, campaign_id=2, verdict=Verdict.BOT, detail="Slack"),
+        event(7, kind=Kind.HONEYPOT, verdict=Verdict.BOT, detail="Slack"),
     )
     start = NOON_MS // days.BUCKET_MS
-    assert set(store.reasons(1, start - 200, start + 200)) == {
+    assert set(store.reasons_of([1], start - 200, start + 200)) == {
         Reason(Kind.CLICK, Verdict.BOT, "Slack", 2),
         Reason(Kind.CLICK, Verdict.HEAD, None, 1),
         Reason(Kind.IMPRESSION, Verdict.COUNTED, "via_proxy", 1),
     }
-    assert Reason(Kind.CLICK, Verdict.BOT, "Slack", 1) in store.reasons(1, start, start + 1)
+    assert Reason(Kind.CLICK, Verdict.BOT, "Slack", 1) in store.reasons_of([1], start, start + 1)
     assert store.revise([Revision(NOON_MS, 1, Verdict.SCANNER, "Barracuda", "sweep")]) == 1
     assert store.revise([Revision(NOON_MS, 1, Verdict.SCANNER, "Barracuda", "sweep")]) == 0
-    assert Reason(Kind.CLICK, Verdict.SCANNER, "Barracuda", 1) in store.reasons(1, start, start + 1)
+    assert Reason(Kind.CLICK, Verdict.SCANNER, "Barracuda", 1) in store.reasons_of([1], start, start + 1)
     found = store.find_click(NOON_MS, 1)
     assert found is not None
     assert (found.verdict, found.detail, found.rule) == (Verdict.SCANNER, "Barracuda", "sweep")

@@ -22,7 +22,6 @@ from tracker.services import services
 
 blueprint = Blueprint("callback", __name__)
 csrf.exempt(blueprint)
-SPECULATIVE_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 
 
 @blueprint.after_request

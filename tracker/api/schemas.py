@@ -19,6 +19,15 @@ BULK_MAX = 1000
 TEXT_MAX = 200  # characters of a text to look for
 
 
+def is_printable(text: str) -> None:
+    """Refuses control characters, as filters of reports do: PostgreSQL knows no NUL."""
+    if not text.isprintable():
+        raise ValidationError("No control characters.")
+
+
+SOUGHT = (validate.Length(1, TEXT_MAX), is_printable)
+
+
 class LinkOptions(Schema):
     """What may be given of a link or not."""
 
@@ -94,15 +103,15 @@ class EventsQuery(PageQuery):
     kind = fields.String(load_default=None, validate=validate.OneOf([kind.word for kind in Kind]))
     code = fields.String(
         load_default=None,
-        validate=validate.Length(1, TEXT_MAX),
+        validate=SOUGHT,
         metadata={"description": "A link's code, or one that no link had."},
     )
     label = fields.String(
         load_default=None,
-        validate=validate.Length(1, TEXT_MAX),
+        validate=SOUGHT,
         metadata={"description": "What the verdict rests on, as `label` names it."},
     )
-    campaign = fields.String(load_default=None, metadata={"description": "A campaign's slug."})
+    campaign = fields.String(load_default=None, validate=SOUGHT, metadata={"description": "A campaign's slug."})
     since = fields.AwareDateTime(load_default=None, metadata={"description": "Only from this instant on."})
 
 

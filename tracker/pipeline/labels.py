@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from tracker.channels import REWRITERS
+
 HOSTS_REMEMBERED_MAX = 10_000
 
 # A part of a bot's user agent, and its name. Only bots are looked up here: people's in-app browsers name some of these,
@@ -42,31 +44,6 @@ BOTS = (
     ("YahooMailProxy", "Yahoo image proxy"),
 )
 
-# Mail gateways that lead each click over a host of their own: whoever comes from there was reading mail.
-REWRITERS = (
-    ("safelinks.protection.outlook.com", "Safe Links"),
-    ("urldefense.com", "Proofpoint URL Defense"),
-    ("urldefense.us", "Proofpoint URL Defense"),
-    ("urldefense.proofpoint.com", "Proofpoint URL Defense"),
-    ("linkprotect.cudasvc.com", "Barracuda Link Protection"),
-    ("protect.mimecast.com", "Mimecast URL Protect"),
-    ("protect-us.mimecast.com", "Mimecast URL Protect"),
-    ("protect-eu.mimecast.com", "Mimecast URL Protect"),
-    ("protect-au.mimecast.com", "Mimecast URL Protect"),
-    ("protect-de.mimecast.com", "Mimecast URL Protect"),
-    ("protect-za.mimecast.com", "Mimecast URL Protect"),
-    ("mimecastprotect.com", "Mimecast URL Protect"),
-    ("secure-web.cisco.com", "Cisco Secure Email"),
-    ("protection.sophos.com", "Sophos Email"),
-    ("clicktime.symantec.com", "Symantec Click-time"),
-    ("click.email.symantec.com", "Symantec Click-time"),
-    ("url.avanan.click", "Avanan"),
-    ("url-protection.com", "Check Point"),
-    ("protect.checkpoint.com", "Check Point"),
-    ("url.emailprotection.link", "Email Protection Link"),
-    ("link.edgepilot.com", "EdgePilot"),
-    ("check.trendmicro.com", "Trend Micro"),
-)
 _REWRITERS = dict(REWRITERS)
 
 

@@ -74,13 +74,8 @@ def _patterns() -> list[re.Pattern[str]]:
     return [re.compile(entry["pattern"]) for entry in CRAWLER_USER_AGENTS_DATA]
 
 
-def bot_label(agent: str) -> str | None:
-    """What kind of bot this user agent names, or `None` for a browser. Costs milliseconds once per agent."""
-    judgement = _bot(agent)
-    return judgement.detail if judgement else None
-
-
 def _bot(agent: str) -> Judgement | None:
+    """What bot this user agent names, or `None` for a browser. Costs milliseconds once per agent."""
     if not agent.strip():
         return Judgement(Verdict.BOT, NO_AGENT, NO_AGENT)
     found = _bots().find(agent)

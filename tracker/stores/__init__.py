@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 
 from tracker.stores.contract import (
     ALL,
+    SEARCHED_MAX,
     Batch,
     Cell,
     Dimension,
@@ -29,6 +30,7 @@ from tracker.stores.sql import SqlStore
 
 __all__ = [
     "ALL",
+    "SEARCHED_MAX",
     "Batch",
     "Cell",
     "Dimension",

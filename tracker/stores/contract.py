@@ -9,6 +9,9 @@ from typing import NamedTuple, Protocol
 
 from tracker.days import Span
 
+# Rows looked at in one search, of whatever workspace: some tenths of a second at worst.
+SEARCHED_MAX = 100_000
+
 
 class Dimension(IntEnum):
     """What counted events can be broken down by besides their link. Numbers are stored: never renumber."""
@@ -259,12 +262,8 @@ class EventStore(Protocol):
         """Events of all workspaces after one id and before another, in the order of time: the first, or the newest."""
         ...
 
-    def reasons(self, campaign_id: int, start: int, end: int) -> list[Reason]:
-        """Impressions and clicks that were left out, or counted with a remark, by what that rests on."""
-        ...
-
     def reasons_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[Reason]:
-        """The same of several campaigns together."""
+        """Impressions and clicks of several campaigns, left out or counted with a remark, by what that rests on."""
         ...
 
     def hits_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[Hits]:

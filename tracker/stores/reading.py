@@ -11,7 +11,7 @@ from tracker.days import Span
 from tracker.events import Kind, Verdict
 from tracker.extensions import in_list
 from tracker.stores import selecting
-from tracker.stores.contract import Cell, Dimension, Orphan, Part, Reason, Selected, Selection, Step, StoredEvent
+from tracker.stores.contract import Cell, Dimension, Orphan, Part, Selected, Selection, Step, StoredEvent
 from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
     DAY,
@@ -21,8 +21,6 @@ from tracker.stores.rollups import (
     rollup_orphan_days,
     rollup_part_days,
     rollup_parts,
-    rollup_reason_days,
-    rollup_reasons,
     rollup_steps,
     rollups,
 )
@@ -76,15 +74,6 @@ class SqlReader:
     def raw_since_ms(self) -> int:
         with self._engine.connect() as connection:
             return connection.scalar(select(marks.c.value).where(marks.c.name == PRUNED_BEFORE)) or 0
-
-    def reasons(self, campaign_id: int, start: int, end: int) -> list[Reason]:
-        keys = ("kind", "verdict", "detail_id")
-        found = self._sums(rollup_reasons, rollup_reason_days, keys, {"campaign_id": campaign_id}, start, end)
-        with self._engine.connect() as connection:
-            names = texts_by_id(connection, (row[2] for row in found))
-        return [
-            Reason(kind, verdict, names.get(detail), n) for kind, verdict, detail, n in found if n and kind in SHOWN
-        ]
 
     def _sums(
         self, fine: Table, coarse: Table, keys: tuple[str, ...], of: Of, start: int, end: int

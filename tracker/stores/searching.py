@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from tracker.events import Verdict
-from tracker.stores.contract import EventId, Hits, Reason, Search, StoredEvent, Wanted
+from tracker.stores.contract import SEARCHED_MAX, EventId, Hits, Reason, Search, StoredEvent, Wanted
 from tracker.stores.reading import SHOWN, SqlReader
 from tracker.stores.rollups import (
     DAY_MS,
@@ -23,8 +23,6 @@ from tracker.stores.rollups import (
 from tracker.stores.rows import chunks, older, stored, texts, texts_by_id
 
 SEARCHED_AT_ONCE = 10_000
-# Rows looked at in one search, of whatever workspace: some tenths of a second at worst.
-SEARCHED_MAX = 100_000
 NEWEST_FIRST = (events.c.at_ms.desc(), events.c.nonce.desc())
 
 
@@ -69,7 +67,11 @@ class SqlSearcher(SqlReader):
                 sums[kind, verdict, detail] += n
         with self._engine.connect() as connection:
             names = texts_by_id(connection, (detail for _, _, detail in sums))
-        return [Reason(kind, verdict, names.get(detail), n) for (kind, verdict, detail), n in sums.items() if n]
+        return [
+            Reason(kind, verdict, names.get(detail), n)
+            for (kind, verdict, detail), n in sums.items()
+            if n and kind in SHOWN
+        ]
 
     def hits_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[Hits]:
         sums: Counter[tuple[int, int]] = Counter()

@@ -22,7 +22,7 @@ pages = Blueprint("events", __name__)
 EVENTS_SHOWN = 50
 CHOOSE = "Choose one of the list, or any."
 REFUSED = {"verdict": CHOOSE, "kind": CHOOSE}
-TOO_LONG = f"At most {TEXT_MAX} characters."
+NO_TEXT = f"At most {TEXT_MAX} characters, none of them a control character."
 FILTERS = ("verdict", "kind", "code", "label", "campaign")
 
 
@@ -37,7 +37,7 @@ def events(workspace: Workspace) -> ResponseReturnValue:
         wanted = wanted_of(db.session(), workspace, load(EventsQuery, asked))
         found = services().store.search(workspace.id, wanted, before=before, limit=EVENTS_SHOWN)
     except Invalid as refusal:
-        errors, found = {name: REFUSED.get(name, TOO_LONG) for name in refusal.errors}, Search([], None)
+        errors, found = {name: REFUSED.get(name, NO_TEXT) for name in refusal.errors}, Search([], None)
     except NotFound as error:
         errors, found = {"campaign": str(error)}, Search([], None)
     page = render_template(

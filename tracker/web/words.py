@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracker.events import Kind, Verdict
-from tracker.stores.searching import SEARCHED_MAX as SEARCHED_MAX
+from tracker.stores import SEARCHED_MAX as SEARCHED_MAX
 
 # Each verdict: its name on a page, what many of them are called, and why it does or does not count.
 VERDICTS: dict[str, tuple[str, str, str]] = {
@@ -12,7 +12,7 @@ VERDICTS: dict[str, tuple[str, str, str]] = {
     "prefetch": ("prefetch", "prefetches", "The browser fetched it ahead, before anybody clicked."),
     "bot": ("bot", "bots and link previews", "The user agent is a bot, a tool or a link preview."),
     "scanner": ("scanner", "mail-scanner sweeps", "A mail-security scanner followed many links, or the invisible one."),
-    "double_click": ("double click", "double clicks", "The same visitor clicked the same link within two seconds."),
+    "double_click": ("double click", "double clicks", "The same visitor had just clicked the same link."),
     "flood": ("flood", "floods", "One visitor asked more often in a minute than a person does."),
     "machine_open": ("machine open", "machine opens", "A mail provider fetched the picture at delivery."),
     "internal": ("internal", "internal hits", "From an address range that is left out, or the browser opted out."),
