@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import os
 import random
 import tempfile
 import time
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from statistics import median, quantiles
 from typing import NamedTuple
 
@@ -88,6 +88,11 @@ def _store(settings: Settings, count: int) -> list[str]:
     return made
 
 
+def _resident_bytes() -> int:
+    """As it is, and not at its highest: what came and went before would hide what stays."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 class Seen(NamedTuple):
     """What one worker's cache did: look-ups with nothing in it, then what it grew by under more codes than it keeps."""
 
@@ -108,10 +113,10 @@ def _look_up(database_url: str, made: list[str]) -> Seen:
         cache.load(code)
         spent.append((time.perf_counter() - started) * 1000)
     cache.close()
-    before_kb = getrusage(RUSAGE_SELF).ru_maxrss
+    before = _resident_bytes()
     cache = LinkCache(open_engine(database_url), "cid")
     for code in chance.sample(made, min(len(made), int(ENTRIES_MAX * OVER))):
         cache.load(code)
-    megabytes = (getrusage(RUSAGE_SELF).ru_maxrss - before_kb) / 1024
+    megabytes = (_resident_bytes() - before) / 1024**2
     cache.close()
     return Seen(median(spent), quantiles(spent, n=100)[98], len(cache), megabytes)
