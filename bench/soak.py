@@ -40,8 +40,7 @@ def state(server: Server) -> str:
 def stored(server: Server) -> int:
     """Clicks in the report of today and yesterday (midnight may pass), whatever their verdict."""
     seconds = time.time()
-    days = (time.strftime("%Y-%m-%d", time.gmtime(at)) for at in (seconds - 86_400, seconds))
-    first, last = days
+    first, last = (time.strftime("%Y-%m-%d", time.gmtime(at)) for at in (seconds - 86_400, seconds))
     totals = server.api("GET", f"/campaigns/bench/stats?from={first}&to={last}")["totals"]
     return int(totals["clicks"] + sum(totals["filtered"].values()))
 

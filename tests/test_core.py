@@ -11,6 +11,7 @@ import pytest
 
 from tracker import clickid
 from tracker.edge import core
+from tracker.edge.app import AsgiEdge
 from tracker.edge.core import Edge, match, origin_form
 from tracker.edge.decide import Orphan, Pages, Request, Target, raw_query
 from tracker.edge.linkcache import DatabaseAway, LinkCache
@@ -189,3 +190,26 @@ def test_a_target_in_absolute_form_has_a_path_too() -> None:
     assert origin_form("http://go.example/abc") == "/abc"
     assert origin_form("http://go.example") == "/"
     assert origin_form("*") == "*"
+
+
+def test_a_look_that_fails_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    def poll(self: Edge) -> None:
+        looks.append(1)
+        if len(looks) == 1:
+            raise OSError("the disk")
+
+    async def behind(*_: object) -> None:
+        """Nothing is asked for."""
+
+    async def wait() -> None:
+        application = AsgiEdge(edge(tmp_path), behind)
+        application.edge.cache.poll_s = 0
+        application.start_polling()
+        async with asyncio.timeout(10):
+            while len(looks) < 2:
+                await asyncio.sleep(0)
+
+    monkeypatch.setattr(Edge, "poll", poll)
+    asyncio.run(wait())

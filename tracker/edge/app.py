@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -18,6 +19,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _NOWHERE = Orphan(None)
+log = logging.getLogger(__name__)
 
 
 async def _send(send: Send, answer: Answer) -> None:
@@ -84,8 +86,12 @@ class AsgiEdge:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self.edge.cache.poll_s)
-            self.edge.carry_over()
-            await loop.run_in_executor(None, self.edge.poll)
+            try:
+                self.edge.carry_over()
+                await loop.run_in_executor(None, self.edge.poll)
+            except Exception:
+                # Whatever it was: without the next look, no edit of a link would be noticed any more.
+                log.exception("the edge could not be brought up to date; it tries again")
 
 
 class LoggedEdge(AsgiEdge):

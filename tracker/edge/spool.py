@@ -133,7 +133,9 @@ class Spool:
             since = max(self._written_at, self._opened_at)
             is_mine = self._fd >= 0 and self._pid == os.getpid()
             if is_mine and self._size and time.monotonic() - since > SEGMENT_IDLE_S:
-                self._close()
+                # Without another sync: all that was answered has had its own, and this must not wait for a disk.
+                os.close(self._fd)
+                self._fd = -1
 
     def _keep(self, lines: bytes, *, sync: bool) -> bool:
         try:
