@@ -240,7 +240,7 @@ def test_however_many_conversions_no_more_is_held_of_them_than_there_are_values(
                 currency=("EUR", "USD", None)[n % 3],
                 minor=n if n % 3 != 2 else None,
                 click_device=("mobile", None)[n % 2],
-                converted_at=NOW,
+                converted_at_ms=days.to_ms(NOW),
             )
         )
     session.commit()
@@ -304,7 +304,7 @@ def test_every_table_adds_up_to_the_totals(
                 status="approved",
                 minor=100 + number,
                 currency="EUR",
-                converted_at=at,
+                converted_at_ms=days.to_ms(at),
             )
             for dimension in Dimension:
                 setattr(sale, f"click_{dimension.word}", getattr(rows[-1], dimension.word))

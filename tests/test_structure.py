@@ -31,6 +31,7 @@ ROWS = (
     ("destinations", "changes"),
     ("stores",),
     ("migrations",),
+    ("reported",),
     ("models", "sums"),
     ("config", "extensions", "metering"),
     ("errors", "events", "losses"),

@@ -128,7 +128,7 @@ def _claim_row(
             customer=claim.customer,
             outside_window=claim.converted_at - days.from_ms(click.at_ms) > WINDOW,
             click_settled=False,
-            converted_at=claim.converted_at,
+            converted_at_ms=days.to_ms(claim.converted_at),
             created_at=days.now(),
         )
         .on_conflict_do_nothing()

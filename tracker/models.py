@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+from tracker.days import from_ms
 from tracker.extensions import Base
 from tracker.money import Money
 
@@ -62,6 +63,12 @@ class Workspace(Base):
     excluded_ranges: Mapped[list[str]] = mapped_column(JSON, default=list)
     double_click_s: Mapped[int] = mapped_column(default=2)
     flood_per_min: Mapped[int] = mapped_column(default=20)
+    # Who may report conversions, and how often: `off`, `accepted` or `required` signatures, address ranges (none: any).
+    signature_mode: Mapped[str] = mapped_column(String(16), default="off")
+    callback_ranges: Mapped[list[str]] = mapped_column(JSON, default=list)
+    callbacks_per_min: Mapped[int] = mapped_column(default=6_000)
+    # Whether what advertising networks match people by may be kept of customers.
+    keeps_identities: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
 
 
@@ -116,6 +123,10 @@ class Campaign(Base):
     slug: Mapped[str] = mapped_column(String(NAME_MAX))
     name: Mapped[str] = mapped_column(String(UTM_MAX))
     utm_campaign: Mapped[str] = mapped_column(String(UTM_MAX))
+    # How long after a click, or after an impression without one, a conversion is still this campaign's.
+    click_window_days: Mapped[int] = mapped_column(default=30)
+    view_window_days: Mapped[int] = mapped_column(default=1)
+    attribution_model: Mapped[str] = mapped_column(String(16), default="last_click")
     created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
     archived_at: Mapped[datetime | None] = mapped_column(Instant)
     links: Mapped[list[Link]] = relationship(back_populates="campaign")
@@ -165,6 +176,11 @@ class Conversion(Base):
 
     `dedup_key` is `o:` and the order id, or `c:` and the click id where no order id came. What was known of the click
     (`click_country` …) is copied once it is loaded: conversions break down by it when raw events are long deleted.
+
+    `matched_by` says how it came to its campaign: by a `click`, a `view` (an impression and no click), a `customer`
+    whose click is known from another device, or by `hand`. Of a view `click_at_ms` and `click_nonce` are those of the
+    impression; one that was given to a campaign alone has neither click id nor link, and `click_at_ms` is when it
+    converted. `told_at_ms` is the latest instant that a callback named with a change: an older one changes nothing.
     """
 
     __tablename__ = "conversions"
@@ -175,15 +191,21 @@ class Conversion(Base):
             "ix_conversions_report",
             *("campaign_id", "click_at_ms", "status", "outside_window", "link_id", "currency", "minor"),
         ),
+        Index(
+            "ix_conversions_converted",
+            *("campaign_id", "converted_at_ms", "status", "outside_window", "link_id", "currency", "minor"),
+        ),
+        Index("ix_conversions_customer", "workspace_id", "customer"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"))
-    link_id: Mapped[int] = mapped_column(ForeignKey("links.id"), index=True)
+    link_id: Mapped[int | None] = mapped_column(ForeignKey("links.id"), index=True)
     goal: Mapped[str] = mapped_column(String(64))
     dedup_key: Mapped[str] = mapped_column(String(258))
     order_id: Mapped[str | None] = mapped_column(String(255))
-    click_id: Mapped[str] = mapped_column(String(28), index=True)
+    click_id: Mapped[str | None] = mapped_column(String(28), index=True)
+    matched_by: Mapped[str] = mapped_column(String(16), default="click")
     click_at_ms: Mapped[int] = mapped_column(BigInteger, index=True)
     click_nonce: Mapped[int] = mapped_column(BigInteger)
     status: Mapped[str] = mapped_column(String(16))
@@ -191,7 +213,10 @@ class Conversion(Base):
     currency: Mapped[str | None] = mapped_column(String(3))
     customer: Mapped[str | None] = mapped_column(String(32))
     outside_window: Mapped[bool] = mapped_column(default=False)
+    is_test: Mapped[bool] = mapped_column(default=False)
+    gpc: Mapped[bool] = mapped_column(default=False)
     click_settled: Mapped[bool] = mapped_column(default=False, index=True)
+    path_settled: Mapped[bool] = mapped_column(default=False, index=True)
     click_referrer: Mapped[str | None] = mapped_column(String(255))
     click_language: Mapped[str | None] = mapped_column(String(255))
     click_device: Mapped[str | None] = mapped_column(String(255))
@@ -199,11 +224,16 @@ class Conversion(Base):
     click_browser: Mapped[str | None] = mapped_column(String(255))
     click_country: Mapped[str | None] = mapped_column(String(255))
     click_channel: Mapped[str | None] = mapped_column(String(255))
-    converted_at: Mapped[datetime] = mapped_column(Instant)
+    converted_at_ms: Mapped[int] = mapped_column(BigInteger)
+    told_at_ms: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
     campaign: Mapped[Campaign] = relationship()
-    link: Mapped[Link] = relationship()
+    link: Mapped[Link | None] = relationship()
     entries: Mapped[list[LedgerEntry]] = relationship(back_populates="conversion", order_by="LedgerEntry.id")
+
+    @property
+    def converted_at(self) -> datetime:
+        return from_ms(self.converted_at_ms)
 
     @property
     def money(self) -> Money | None:
@@ -220,14 +250,23 @@ class LedgerEntry(Base):
     status: Mapped[str] = mapped_column(String(16))
     minor: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str | None] = mapped_column(String(3))
+    # What brought the change: `pixel`, `callback`, `import` or `hand`.
+    via: Mapped[str] = mapped_column(String(16), default="")
     conversion: Mapped[Conversion] = relationship(back_populates="entries")
 
 
 class Report(Base):
-    """A conversion as reported, kept whatever became of it. Its event's id keeps a replay from adding another."""
+    """A conversion as reported, kept whatever became of it. Its event's id keeps a replay from adding another.
+
+    `digest` is of its parameters: the same report of the same sale, sent again, changes nothing.
+    """
 
     __tablename__ = "reports"
-    __table_args__ = (UniqueConstraint("at_ms", "nonce"),)
+    __table_args__ = (
+        UniqueConstraint("at_ms", "nonce"),
+        Index("ix_reports_digest", "workspace_id", "digest"),
+        Index("ix_reports_result", "workspace_id", "result", "id"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"), index=True)
     at_ms: Mapped[int] = mapped_column(BigInteger)
@@ -237,7 +276,14 @@ class Report(Base):
     result: Mapped[str] = mapped_column(String(16))
     reason: Mapped[str | None] = mapped_column(String(40))
     hint: Mapped[str | None] = mapped_column(Text)
-    conversion_id: Mapped[int | None] = mapped_column(ForeignKey("conversions.id"))
+    digest: Mapped[bytes | None] = mapped_column(LargeBinary(16))
+    event_id: Mapped[str | None] = mapped_column(String(255))
+    agent: Mapped[str | None] = mapped_column(String(255))
+    signed: Mapped[bool] = mapped_column(default=False)
+    gpc: Mapped[bool] = mapped_column(default=False)
+    test_code: Mapped[str | None] = mapped_column(String(32), index=True)
+    retried_at: Mapped[datetime | None] = mapped_column(Instant)
+    conversion_id: Mapped[int | None] = mapped_column(ForeignKey("conversions.id"), index=True)
     conversion: Mapped[Conversion | None] = relationship()
 
 

@@ -146,3 +146,84 @@ class VisitorLinkDay(Base):
     day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
+class SaleQuarter(Base):
+    """Conversions of one campaign and link that count, in one quarter of an hour and one currency.
+
+    By `axis` the time is that of the click (0) or of the conversion (1). `link_id` is 0 where there is none, `currency`
+    empty where no value came. `n` and `minor` are of those within the window; those beyond it are `outside_n`, and what
+    only a view stands behind is `view_n` and `view_minor`: neither is in the others.
+    """
+
+    __tablename__ = "sale_quarters"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    axis: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    currency: Mapped[str] = mapped_column(String(3), primary_key=True)
+    n: Mapped[int] = mapped_column(BigInteger)
+    minor: Mapped[int] = mapped_column(BigInteger)
+    outside_n: Mapped[int] = mapped_column(BigInteger)
+    view_n: Mapped[int] = mapped_column(BigInteger)
+    view_minor: Mapped[int] = mapped_column(BigInteger)
+
+
+class SaleDay(Base):
+    """The same over whole UTC days."""
+
+    __tablename__ = "sale_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    axis: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    currency: Mapped[str] = mapped_column(String(3), primary_key=True)
+    n: Mapped[int] = mapped_column(BigInteger)
+    minor: Mapped[int] = mapped_column(BigInteger)
+    outside_n: Mapped[int] = mapped_column(BigInteger)
+    view_n: Mapped[int] = mapped_column(BigInteger)
+    view_minor: Mapped[int] = mapped_column(BigInteger)
+
+
+class SaleStep(Base):
+    """Conversions of a whole campaign that count, in one quarter of an hour: what a chart is drawn from."""
+
+    __tablename__ = "sale_steps"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    axis: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+
+
+class SalePart(Base):
+    """Conversions of a campaign whose click had one value of a dimension, in one quarter of an hour of clicks.
+
+    `value` is empty where nothing is known of the click.
+    """
+
+    __tablename__ = "sale_parts"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    dimension: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value: Mapped[str] = mapped_column(String(255), primary_key=True)
+    currency: Mapped[str] = mapped_column(String(3), primary_key=True)
+    n: Mapped[int] = mapped_column(BigInteger)
+    minor: Mapped[int] = mapped_column(BigInteger)
+
+
+class SalePartDay(Base):
+    """The same over whole UTC days."""
+
+    __tablename__ = "sale_part_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    dimension: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    value: Mapped[str] = mapped_column(String(255), primary_key=True)
+    currency: Mapped[str] = mapped_column(String(3), primary_key=True)
+    n: Mapped[int] = mapped_column(BigInteger)
+    minor: Mapped[int] = mapped_column(BigInteger)

@@ -96,7 +96,7 @@ def _record(event: Event, params: dict[str, str]) -> tuple[Response, Event]:
 
 
 def _link_id(outcome: Outcome) -> int:
-    return db.session.get_one(Conversion, outcome.conversion_id).link_id if outcome.conversion_id else 0
+    return db.session.get_one(Conversion, outcome.conversion_id).link_id or 0 if outcome.conversion_id else 0
 
 
 def _answer(outcome: Outcome) -> Response:

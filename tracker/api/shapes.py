@@ -71,7 +71,7 @@ def conversion(row: Conversion) -> dict[str, Any]:
     return {
         "id": row.id,
         "campaign": row.campaign.slug,
-        "link": row.link.code,
+        "link": row.link.code if row.link else None,
         "goal": row.goal,
         "order": row.order_id,
         "status": row.status,
