@@ -32,9 +32,13 @@ ROWS = (
     ("stores",),
     ("migrations",),
     ("models", "sums"),
-    ("config", "extensions", "metering"),
+    ("config", "extensions", "fetching", "metering"),
+    ("answers",),
     ("errors", "events", "losses"),
-    ("utm", "codes", "clickid", "customers", "money", "days", "agents", "channels", "countries"),
+    (
+        *("utm", "codes", "clickid", "customers", "money", "days", "agents", "channels", "countries"),
+        *("addresses", "csp"),
+    ),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 FILE_LINES_MAX = 400
