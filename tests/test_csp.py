@@ -7,8 +7,8 @@ import hashlib
 
 import pytest
 
-from tracker import csp
-from tracker.csp import Script
+from tracker.checking import csp
+from tracker.checking.csp import Script
 
 pytestmark = pytest.mark.any_database
 

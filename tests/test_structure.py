@@ -26,7 +26,7 @@ ROWS = (
     ("schema",),
     ("reports",),
     ("bulk", "jobs"),
-    ("aside", "conversions", "links", "privacy", "snippets"),
+    ("aside", "checking", "conversions", "links", "privacy", "snippets"),
     ("campaigns", "accounts", "claims", "filters"),
     ("destinations", "changes"),
     ("stores",),
@@ -37,7 +37,7 @@ ROWS = (
     ("errors", "events", "losses"),
     (
         *("utm", "codes", "clickid", "customers", "money", "days", "agents", "channels", "countries"),
-        *("addresses", "csp"),
+        *("addresses", "allowance"),
     ),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
