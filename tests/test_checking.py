@@ -347,6 +347,13 @@ def test_each_finding_says_what_to_do_unless_all_is_well() -> None:
         assert bool(meaning.advice) != (meaning.severity == Severity.OK), name
 
 
+def test_the_documentation_lists_every_finding_as_it_is() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "checking.md").read_text()
+    listed = re.findall(r"^\| `([a-z_]+)` \| ([a-z]+) \| ([^|]+) \| ([^|]*) ?\|$", text, re.MULTILINE)
+    told = [(name, severity, title, advice.strip()) for name, severity, title, advice in listed]
+    assert told == [(name, str(m.severity), m.title, m.advice) for name, m in MEANINGS.items()]
+
+
 def test_every_name_in_the_code_has_a_meaning_and_every_meaning_is_used() -> None:
     folder = Path(__file__).parent.parent / "tracker"
     files = [*folder.glob("checking/*.py"), *(folder / n for n in ("answers.py", "fetching.py", "web/checker.py"))]

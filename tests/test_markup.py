@@ -47,6 +47,16 @@ def test_a_slash_does_not_close_a_script() -> None:
     assert [tag.get("src") for tag in found.images] == ["c"]
 
 
+def test_an_address_with_bare_ampersands_is_read_as_browsers_do() -> None:
+    found = markup.read(
+        b"<img src='/c?cid=1&currency=EUR&copy=2&order=3&amp;lt=4&#38;a=5&lt;'>"
+        b"<script>if(a&&b&copy&amp;c)x()</script><!--&copy-->"
+    )
+    assert found.images[0].get("src") == "/c?cid=1&currency=EUR&copy=2&order=3&lt=4&a=5<"
+    assert found.scripts[0].text == "if(a&&b&copy&amp;c)x()"
+    assert found.comments == ["&copy"]
+
+
 def test_policies_and_refreshes_of_meta_are_found_in_order() -> None:
     found = markup.read(
         b"<script src=a></script><meta HTTP-EQUIV='content-security-policy' content=\"default-src 'self'\">"

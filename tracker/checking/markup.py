@@ -20,6 +20,10 @@ PIECE = 32_768  # characters
 PENDING_MAX = 262_144  # characters of one tag or comment
 READ_WITHIN_S = 2.0
 _REFRESH = re.compile(r"\s*[\d.]+\s*[;,]\s*(?:url\s*=\s*)?[\"']?(?P<url>[^\"'\s]+)", re.IGNORECASE)
+# In an attribute, browsers leave `&currency=` as it is; the parser would read `&curren`, as they do in plain text. So
+# an ampersand whose name ends without a semicolon is another character while it is parsed, one that nobody writes.
+_BARE = re.compile(r"&(?=[A-Za-z][A-Za-z0-9]*+(?!;))")
+_STAND_IN = "\ue0e0"
 _UTF_16 = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -53,6 +57,7 @@ class Markup:
 def read(body: bytes, clock: Callable[[], float] = time.monotonic) -> Markup:
     """Reads as much of a page as is read within the limits. All that is looked for is ASCII, so UTF-8 will do."""
     text = body.decode(_UTF_16.get(body[:2], "utf-8"), errors="replace")
+    text = _BARE.sub(_STAND_IN, text)
     parser = _Parser()
     until = clock() + READ_WITHIN_S
     for start in range(0, len(text), PIECE):
@@ -81,6 +86,10 @@ def absolute(base: str, url: str) -> str:
         return ""
 
 
+def _restored(text: str) -> str:
+    return text.replace(_STAND_IN, "&")
+
+
 class _Parser(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +107,7 @@ class _Parser(HTMLParser):
             self._inert.append(tag)
             return
         # Of attributes with one name, browsers take the first.
-        attributes = {name: value or "" for name, value in reversed(attrs)}
+        attributes = {name: _restored(value or "") for name, value in reversed(attrs)}
         made = Tag(attributes, self._position, self._inert[-1] if self._inert else "")
         if tag == "script":
             self.end_script()
@@ -140,7 +149,7 @@ class _Parser(HTMLParser):
 
     def end_script(self) -> None:
         if self._script is not None:
-            self._script.text = "".join(self._texts)
+            self._script.text = _restored("".join(self._texts))
         self._script = None
         self._texts.clear()
 
@@ -150,4 +159,4 @@ class _Parser(HTMLParser):
 
     def handle_comment(self, data: str) -> None:
         if len(self.found.comments) < COMMENTS_MAX:
-            self.found.comments.append(data[:COMMENT_MAX])
+            self.found.comments.append(_restored(data[:COMMENT_MAX]))

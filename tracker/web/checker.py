@@ -25,6 +25,7 @@ from tracker.web.forms import select, text
 
 pages = Blueprint("checker", __name__)
 
+WORST_FIRST = tuple(reversed(Severity))
 CHECKS_PER_MIN = 10  # of a workspace
 ADDRESS_MAX = 8192
 KINDS = {Kind.LANDING.value: "A landing page: where links lead", Kind.THANK_YOU.value: "A thank-you page: after a sale"}
@@ -118,9 +119,7 @@ def run(workspace: Workspace) -> ResponseReturnValue:
 def _page(
     form: CheckForm, errors: dict[str, str] | None = None, shown: Shown | None = None, notice: str | None = None
 ) -> str:
-    return render_template(
-        "debugger/check.html", form=form, errors=errors or {}, shown=shown, notice=notice, severities=Severity
-    )
+    return render_template("debugger/check.html", form=form, errors=errors or {}, shown=shown, notice=notice)
 
 
 def _start(workspace: Workspace, typed: str, errors: dict[str, str]) -> str:
@@ -159,7 +158,7 @@ def _run(workspace: Workspace, url: str, kind: Kind) -> Shown:
     is_landing = kind == Kind.LANDING
     site = Site(workspace, own, tried.click_id if is_landing else "", is_off=is_landing and tried.is_off)
     verdict = check(kind, journey, site)
-    counts = {severity: sum(found.severity == severity for found in verdict.findings) for severity in Severity}
+    counts = {severity: sum(found.severity == severity for found in verdict.findings) for severity in WORST_FIRST}
     return Shown(journey, verdict, bool(site.click_id), counts)
 
 
