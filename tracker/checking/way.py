@@ -36,7 +36,8 @@ def place_of(url: str, site: Site) -> str:
 
 def check(journey: Journey, site: Site) -> Iterator[Finding]:
     if journey.problem is not None:
-        yield Finding(journey.problem.name, f"{shown(journey.url)}: {journey.problem}")
+        after = f" Hop {len(journey.hops)} had led to {shown(journey.url)}." if journey.hops else ""
+        yield Finding(journey.problem.name, f"{journey.problem}{after}")
     if journey.page is not None and is_error(journey.page):
         yield Finding("page_status", f"{shown(journey.page.url)} answers with {journey.page.status}.")
     yield from _downgrades(journey.hops)

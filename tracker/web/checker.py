@@ -10,7 +10,6 @@ from flask_wtf import FlaskForm
 
 from tracker import allowance, clickid, codes, links, utm
 from tracker.checking import Kind, Severity, Site, Verdict, check
-from tracker.checking.findings import MEANINGS
 from tracker.edge import trial
 from tracker.edge.core import Edge, match
 from tracker.edge.decide import Moment
@@ -111,8 +110,7 @@ def run(workspace: Workspace) -> ResponseReturnValue:
         return _page(form, notice=str(busy)), 503, {"Retry-After": "5"}
     problem = shown.journey.problem
     if problem is not None and not shown.journey.hops and problem.name in TYPED:
-        advice = MEANINGS[problem.name].advice
-        return _page(form, {"address": f"{problem} {advice}"}, shown), 422
+        return _page(form, {"address": str(problem)}, shown), 422
     return _page(form, shown=shown)
 
 
