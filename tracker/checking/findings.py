@@ -139,7 +139,9 @@ MEANINGS = {
     # Policies.
     "csp_open": Meaning(OK, "No policy is in the way"),
     "csp_script": Meaning(
-        ERROR, "The page’s policy blocks t.js", "Add the tracker’s address, or the page’s nonce, to this directive."
+        ERROR,
+        "The page’s policy blocks t.js",
+        "Add the tracker’s address to it; beside a nonce or 'strict-dynamic', give the tag the nonce.",
     ),
     "csp_inline": Meaning(
         ERROR, "The page’s policy blocks the call", "Give the script the page’s nonce, or its hash to the directive."
