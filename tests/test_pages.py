@@ -30,7 +30,7 @@ LINK = {
     "medium": "email",
 }
 PAGES = ("", "campaigns", "links", "links/new", "links/preview", "conversions", "events", "install", "settings")
-PAGES += ("filtered", "orphans")
+PAGES += ("filtered", "orphans", "debugger/check")
 POSTS = (
     "links/new",
     "links/{code}/edit",
@@ -38,6 +38,7 @@ POSTS = (
     "links/{code}/unarchive",
     "settings",
     "settings/tokens",
+    "debugger/check",
 )
 
 

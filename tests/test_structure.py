@@ -26,16 +26,20 @@ ROWS = (
     ("schema",),
     ("reports",),
     ("bulk", "jobs"),
-    ("aside", "conversions", "links", "privacy", "snippets"),
+    ("aside", "checking", "conversions", "links", "privacy", "snippets"),
     ("campaigns", "accounts", "claims", "filters"),
     ("destinations", "changes"),
     ("stores",),
     ("migrations",),
     ("reported",),
     ("models", "sums"),
-    ("config", "extensions", "metering"),
+    ("config", "extensions", "fetching", "metering"),
+    ("answers",),
     ("errors", "events", "losses"),
-    ("utm", "codes", "clickid", "customers", "money", "days", "agents", "channels", "countries"),
+    (
+        *("utm", "codes", "clickid", "customers", "money", "days", "agents", "channels", "countries"),
+        *("addresses", "allowance"),
+    ),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 FILE_LINES_MAX = 400

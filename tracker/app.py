@@ -24,6 +24,7 @@ from tracker.edge.linkcache import LinkCache
 from tracker.edge.spool import Spool
 from tracker.edge.wsgi import Environ, StartResponse, WsgiEdge
 from tracker.extensions import csrf, db, engine_options, login, open_engine
+from tracker.fetching import Fetcher
 from tracker.services import Services
 from tracker.stores import open_store
 
@@ -80,7 +81,8 @@ def _create(settings: Settings) -> tuple[Flask, Edge]:
         bytes_max=settings.spool_bytes_max,
     )
     countries = open_countries(settings.geo_db, settings.data_dir)
-    app.extensions["tracker"] = Services(settings, open_store(engine), spool, countries)
+    fetcher = Fetcher(settings.checker_allow)
+    app.extensions["tracker"] = Services(settings, open_store(engine), spool, countries, fetcher)
     api.register(app)
     web.register(app)
     app.register_error_handler(HTTPException, _on_http_error)

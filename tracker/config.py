@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tracker import clickid, countries
+from tracker import addresses, clickid, countries
 from tracker.errors import SettingError
 
 PREFIX = "TRACKER_"
@@ -110,6 +110,13 @@ def _countries(name: str, text: str | None) -> Path | None:
     return path
 
 
+def _networks(name: str, text: str | None) -> tuple[addresses.Network, ...]:
+    try:
+        return addresses.read_networks(text or "")
+    except ValueError as error:
+        raise SettingError(f"{name} lists networks like 10.1.0.0/16, parted by commas: {error}.") from None
+
+
 def ensure_data_dir(folder: Path) -> None:
     """Makes the data folder, for its owner only. Raises SettingError where it cannot be written."""
     try:
@@ -137,6 +144,7 @@ class Settings:
     spool_max_mb: int = SPOOL_MAX_MB
     access_log: str | None = None
     geo_db: Path | None = None
+    checker_allow: tuple[addresses.Network, ...] = ()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -160,6 +168,7 @@ class Settings:
             click_id_param=_param("TRACKER_CLICK_ID_PARAM", _text(env, "CLICK_ID_PARAM")),
             spool_max_mb=_whole("TRACKER_SPOOL_MAX_MB", _text(env, "SPOOL_MAX_MB"), SPOOL_MAX_MB, 1, 2**20),
             access_log=_log("TRACKER_ACCESS_LOG", _text(env, "ACCESS_LOG")),
+            checker_allow=_networks("TRACKER_CHECKER_ALLOW", _text(env, "CHECKER_ALLOW")),
             geo_db=_countries("TRACKER_GEO_DB", _text(env, "GEO_DB")),
             retention_days=_whole("TRACKER_RETENTION_DAYS", _text(env, "RETENTION_DAYS"), 0, 0, 36500),
         )

@@ -26,6 +26,13 @@ class OwnDomain:
     def holds(self, host: str, port: str) -> bool:
         return (host, port) in _places(self.origins)
 
+    def is_at(self, url: str) -> bool:
+        """Whether a whole URL leads here."""
+        try:
+            return self.holds(*_place(URL(url).href))
+        except ValueError:
+            return False
+
 
 @lru_cache(maxsize=16)
 def _places(origins: tuple[str, ...]) -> frozenset[tuple[str, str]]:

@@ -5,7 +5,8 @@ TrackerError
 ├── Invalid             input refused, a sentence per field          422 (400 where the message itself is malformed)
 │   └── Taken           a code or slug that exists                   409
 ├── NotFound            no such thing in this workspace              404
-├── Busy                another process does the same work
+├── Busy                somebody else does the same work, or all that may be done at once
+├── Unfetchable         a page that cannot or must not be fetched, with the reason's name
 └── Forbidden           no token, a wrong token, no login            401
 """
 
@@ -52,7 +53,15 @@ class NotFound(TrackerError):
 
 
 class Busy(TrackerError):
-    """Another process does the same work at this moment; nothing was done."""
+    """Others do the same work at this moment; nothing was done."""
+
+
+class Unfetchable(TrackerError):
+    """A page was not fetched. `name` says why, for programs; the sentence says it for people."""
+
+    def __init__(self, name: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.name = name
 
 
 class Forbidden(TrackerError):

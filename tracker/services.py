@@ -14,6 +14,7 @@ from tracker.config import Settings
 from tracker.countries import CountrySource, NoCountries, Origin
 from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
+from tracker.fetching import Fetcher
 from tracker.losses import Losses
 from tracker.pipeline import segments
 from tracker.stores import EventStore
@@ -68,6 +69,7 @@ class Services:
     store: EventStore
     spool: Spool
     countries: CountrySource = field(default_factory=NoCountries)
+    fetcher: Fetcher = field(default_factory=Fetcher)
 
     @property
     def public_url(self) -> str:

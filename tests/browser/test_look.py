@@ -31,6 +31,7 @@ PAGES = {
     "install": "/app/install",
     "settings": "/app/settings",
     "filters": "/app/settings/filters",
+    "page-checker": "/app/debugger/check",
 }
 # What reaches beyond its section or its own box, unless it stands in a region that can be scrolled.
 OUTSIDE = """[...document.querySelectorAll("section, .tile")].flatMap(room => {

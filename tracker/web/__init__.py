@@ -7,6 +7,7 @@ from flask import Flask
 from tracker.web import (
     account,
     campaigns,
+    checker,
     conversions,
     dashboard,
     events,
@@ -31,6 +32,7 @@ AREAS = (
     install.pages,
     settings.pages,
     filters.pages,
+    checker.pages,
 )
 
 
