@@ -16,9 +16,10 @@ from tracker.claims import ALIASES, CLOCK_TOLERANCE_S, TEXT_MAX, Claim, Sighting
 from tracker.config import Keys
 from tracker.errors import Invalid
 from tracker.extensions import insert_into
-from tracker.ledger import COUNTING as COUNTING
 from tracker.matching import HINTS, Found
 from tracker.models import Campaign, Conversion, Report, Workspace
+from tracker.salesums import COUNTING as COUNTING
+from tracker.salesums import SaleSums
 from tracker.stores import Dimension, StoredEvent
 
 SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
@@ -46,38 +47,59 @@ class Outcome:
 
 
 def record(
-    session: Session, workspace: Workspace, params: Mapping[str, str], sighting: Sighting, keys: Keys
+    session: Session,
+    workspace: Workspace,
+    params: Mapping[str, str],
+    sighting: Sighting,
+    keys: Keys,
+    sums: SaleSums | None = None,
 ) -> Outcome:
     """Records a report: the same event again changes nothing, the same sale again makes no second one.
 
-    The caller commits; until then whoever reports the same sale waits.
+    The caller commits; until then whoever reports the same sale waits. Who records several with one commit gives
+    `sums`, and writes them last of all: else each report writes its own, and two who do so may wait for each other.
     """
     seen = session.scalar(select(Report).where(Report.at_ms == sighting.at_ms, Report.nonce == sighting.nonce))
     if seen is not None:
         return _known_outcome(seen)
-    outcome, claim = _judge(session, workspace, params, sighting, keys)
-    return _keep(session, workspace, params, sighting, keys, outcome, claim)
+    changed = SaleSums() if sums is None else sums
+    outcome, claim = _judge(session, workspace, params, sighting, keys, changed)
+    _keep(session, workspace, params, sighting, keys, outcome, claim)
+    if sums is None:
+        changed.write(session)
+    return outcome
 
 
-def retry(session: Session, report: Report, keys: Keys) -> Outcome:
+def retry(session: Session, report: Report, keys: Keys, sums: SaleSums | None = None) -> Outcome:
     """Judges a stored report again by what is known now, where nothing came of it so far; the caller commits.
 
-    It stays the one report that it was, and says what became of it and when it was tried.
+    It stays the one report that it was, and says what became of it and when it was tried. For `sums` see `record`.
     """
     if report.result not in JUDGED_AGAIN:
         return _known_outcome(report)
     workspace = session.get_one(Workspace, report.workspace_id)
-    outcome, claim = _judge(session, workspace, _params_of(report), _sighting_of(report), keys)
-    return _renew(session, report, outcome, claim)
+    changed = SaleSums() if sums is None else sums
+    outcome, claim = _judge(session, workspace, _params_of(report), _sighting_of(report), keys, changed)
+    _renew(session, report, outcome, claim)
+    if sums is None:
+        changed.write(session)
+    return outcome
 
 
 def give(
-    session: Session, report: Report, keys: Keys, *, click_id: str | None = None, campaign: Campaign | None = None
+    session: Session,
+    report: Report,
+    keys: Keys,
+    *,
+    click_id: str | None = None,
+    campaign: Campaign | None = None,
+    sums: SaleSums | None = None,
 ) -> Outcome:
     """Credits a stored report by hand, to a click or to a campaign alone; the caller commits.
 
     A sale that is known already stays where it is and takes the report's news. Raises Invalid, naming the field, for a
-    report that is recorded already or cannot be understood, and for a click id or campaign of somebody else.
+    report that is recorded already or cannot be understood, and for a click id or campaign of somebody else. For `sums`
+    see `record`.
     """
     if report.result not in JUDGED_AGAIN:
         raise Invalid({"report": "This report belongs to a conversion already."})
@@ -86,7 +108,11 @@ def give(
     if claim.test:
         raise Invalid({"test": HINTS["test"]})
     found = _given(session, workspace, claim, keys, click_id, campaign)
-    return _renew(session, report, _settle_on(session, workspace, claim, found), claim)
+    changed = SaleSums() if sums is None else sums
+    outcome = _renew(session, report, _settle_on(session, workspace, claim, found, changed), claim)
+    if sums is None:
+        changed.write(session)
+    return outcome
 
 
 def _given(
@@ -108,7 +134,12 @@ def _given(
 
 
 def _judge(
-    session: Session, workspace: Workspace, params: Mapping[str, str], sighting: Sighting, keys: Keys
+    session: Session,
+    workspace: Workspace,
+    params: Mapping[str, str],
+    sighting: Sighting,
+    keys: Keys,
+    sums: SaleSums,
 ) -> tuple[Outcome, Claim | None]:
     """What a report says and what becomes of that. The conversion is written, the report is not."""
     try:
@@ -120,34 +151,37 @@ def _judge(
         if found is None:
             # A later word on a known sale needs no click id: shops send refunds by order alone.
             if (known := _known(session, workspace, claim, None)) is not None:
-                return _news(session, known, claim), claim
+                return _news(session, known, claim, sums), claim
             found = matching.by_customer(session, workspace, claim)
         if found is None:
             return Outcome("unmatched", reason=match.reason), claim
-        return _settle_on(session, workspace, claim, found), claim
+        return _settle_on(session, workspace, claim, found, sums), claim
     except Invalid as error:
         return Outcome("refused", reason="bad_value", errors=error.errors), None
 
 
-def _settle_on(session: Session, workspace: Workspace, claim: Claim, found: Found) -> Outcome:
+def _settle_on(session: Session, workspace: Workspace, claim: Claim, found: Found, sums: SaleSums) -> Outcome:
     """Makes the sale's one row, credited to a click, or brings the claim's news to the row that is there."""
     _check_instant(claim, found.at_ms)
     made = _insert(session, workspace, claim, found)
     if made is not None:
         ledger.open_with(session, made, claim.via)
+        sums.after(made)
         return Outcome("recorded", made.id, found.campaign.slug)
     known = _known(session, workspace, claim, found)
     assert known is not None  # noqa: S101 (narrows the type: it is what the insertion ran into, and none is deleted)
-    return _news(session, known, claim)
+    return _news(session, known, claim, sums)
 
 
-def _news(session: Session, conversion: Conversion, claim: Claim) -> Outcome:
+def _news(session: Session, conversion: Conversion, claim: Claim, sums: SaleSums) -> Outcome:
     """A further report of a conversion that is known and held."""
     if conversion.click_id is not None:
         _check_instant(claim, conversion.click_at_ms)
+    sums.before(conversion)
     changed = ledger.respect(session, conversion, claim)
     if not matching.is_repeat(session, conversion, claim):
         changed |= ledger.apply(session, conversion, claim)
+    sums.after(conversion)
     slug = session.get_one(Campaign, conversion.campaign_id).slug
     return Outcome("updated" if changed else "duplicate", conversion.id, slug)
 
@@ -339,5 +373,9 @@ def settle(session: Session, clicks: Mapping[int, StoredEvent]) -> None:
         | {f"click_{dimension.word}": getattr(click, dimension.word) for dimension in Dimension}
         for conversion_id, click in clicks.items()
     ]
+    sums = SaleSums()
+    sums.before_all(session, clicks)
     session.execute(update(Conversion), rows)
+    sums.after_all(session, clicks)
+    sums.write(session)
     session.commit()
