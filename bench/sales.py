@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, text
 
+from tracker import saleaudit
 from tracker.stores import Dimension
 
 WORDS = [dimension.word for dimension in Dimension]
@@ -20,6 +21,8 @@ FROM events WHERE kind = 2 AND verdict = 0 AND nonce % 20 = 0
 
 
 def make(engine: Engine) -> None:
-    """Of all clicks that are stored and have none yet; SQLite only."""
+    """Of all clicks that are stored and have none yet, with their sums; SQLite only."""
     with engine.begin() as connection:
         connection.execute(text(MAKE))
+    for day in saleaudit.days(engine):
+        saleaudit.repair(engine, day)
