@@ -245,7 +245,7 @@ def _keep(
 def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[str, str]:
     sealed = params.get(customers.SEALED, "")
     kept = {
-        name[:NAME_MAX]: _cropped(value) if name in ALIASES else NOT_KEPT
+        _storable(name[:NAME_MAX]): _storable(_cropped(value)) if name in ALIASES else NOT_KEPT
         for name, value in params.items()
         if name not in (customers.NAME, customers.SEALED)
     }
@@ -255,6 +255,11 @@ def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[
         if sealed:
             kept[customers.NAME] = sealed
     return kept
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL cannot look into JSON that holds a NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _cropped(value: str) -> str:
