@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
-from tracker import customers, days, ledger, matching
-from tracker.claims import ALIASES, CLOCK_TOLERANCE_S, TEXT_MAX, Claim, Sighting, understand
+from tracker import days, ledger, matching, received, signing
+from tracker.claims import CALLBACK, CLOCK_TOLERANCE_S, PIXEL, Claim, Sighting, understand
 from tracker.config import Keys
-from tracker.errors import Invalid
+from tracker.errors import Invalid, NotAllowed, Unverified
 from tracker.extensions import insert_into
 from tracker.ledger import COUNTING as COUNTING
 from tracker.matching import HINTS, Found
 from tracker.models import Campaign, Conversion, Report, Workspace
+from tracker.received import Outcome as Outcome
 from tracker.stores import Dimension, StoredEvent
 
 SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
 SETTLE_MAX = 500
-NAME_MAX = 64  # characters of a parameter's name that are kept
-NOT_KEPT = "(not kept)"
-CROPPED = "…"  # stands where a value was too long, so that it is still too long when it is judged again
 JUDGED_AGAIN = ("unmatched", "refused", "test")
-_TEST_CODE = re.compile(r"[A-Za-z0-9]{4,32}")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a report. `errors` are sentences by field where it was refused."""
-
-    result: str
-    conversion_id: int | None = None
-    campaign: str | None = None
-    reason: str | None = None
-    errors: Mapping[str, str] | None = None
-
-    @property
-    def hint(self) -> str | None:
-        return "; ".join(self.errors.values()) if self.errors else HINTS.get(self.reason or "")
 
 
 def record(
@@ -52,11 +32,33 @@ def record(
 
     The caller commits; until then whoever reports the same sale waits.
     """
-    seen = session.scalar(select(Report).where(Report.at_ms == sighting.at_ms, Report.nonce == sighting.nonce))
+    seen = received.find(session, sighting)
     if seen is not None:
-        return _known_outcome(seen)
-    outcome, claim = _judge(session, workspace, params, sighting, keys)
-    return _keep(session, workspace, params, sighting, keys, outcome, claim)
+        return received.outcome_of(seen)
+    try:
+        if sighting.signature is not None:
+            signing.spend(session, workspace, sighting.signature)
+        outcome, claim = _judge(session, workspace, params, sighting, keys)
+    except Unverified as error:
+        sighting = sighting._replace(signed=False)
+        outcome, claim = Outcome("refused", reason=error.reason, errors=error.errors), None
+    return received.keep(session, workspace, params, sighting, keys, outcome, claim)
+
+
+def refuse(
+    session: Session,
+    workspace: Workspace,
+    params: Mapping[str, str],
+    sighting: Sighting,
+    keys: Keys,
+    error: Unverified | NotAllowed,
+) -> Outcome:
+    """Keeps a report from somebody who may not send any, for whoever looks into it; the caller commits."""
+    seen = received.find(session, sighting)
+    if seen is not None:
+        return received.outcome_of(seen)
+    outcome = Outcome("refused", reason=error.reason, errors=error.errors)
+    return received.keep(session, workspace, params, sighting, keys, outcome, None)
 
 
 def retry(session: Session, report: Report, keys: Keys) -> Outcome:
@@ -65,10 +67,13 @@ def retry(session: Session, report: Report, keys: Keys) -> Outcome:
     It stays the one report that it was, and says what became of it and when it was tried.
     """
     if report.result not in JUDGED_AGAIN:
-        return _known_outcome(report)
+        return received.outcome_of(report)
     workspace = session.get_one(Workspace, report.workspace_id)
-    outcome, claim = _judge(session, workspace, _params_of(report), _sighting_of(report), keys)
-    return _renew(session, report, outcome, claim)
+    try:
+        outcome, claim = _judge(session, workspace, received.params_of(report), received.sighting_of(report), keys)
+    except Unverified as error:
+        outcome, claim = Outcome("refused", reason=error.reason, errors=error.errors), None
+    return received.renew(session, report, outcome, claim)
 
 
 def give(
@@ -82,11 +87,11 @@ def give(
     if report.result not in JUDGED_AGAIN:
         raise Invalid({"report": "This report belongs to a conversion already."})
     workspace = session.get_one(Workspace, report.workspace_id)
-    claim = understand(_params_of(report), workspace, _sighting_of(report), keys.customer)
+    claim = understand(received.params_of(report), workspace, received.sighting_of(report), keys.customer)
     if claim.test:
         raise Invalid({"test": HINTS["test"]})
     found = _given(session, workspace, claim, keys, click_id, campaign)
-    return _renew(session, report, _settle_on(session, workspace, claim, found), claim)
+    return received.renew(session, report, _settle_on(session, workspace, claim, found), claim)
 
 
 def _given(
@@ -115,8 +120,15 @@ def _judge(
         claim = understand(params, workspace, sighting, keys.customer)
         if claim.test:
             return Outcome("test", reason="test"), claim
+        unsigned = workspace.signature_mode == "required" and not claim.signed
+        if unsigned and claim.via == CALLBACK:
+            raise signing.missing()
         match = matching.by_click_id(session, workspace, claim.cid, keys.click)
         found = match.found
+        if unsigned and claim.via == PIXEL:
+            known = _known(session, workspace, claim, found)
+            news = None if known is None else _news(session, known, claim)
+            return news or Outcome("unmatched", reason="signature_required"), claim
         if found is None:
             # A later word on a known sale needs no click id: shops send refunds by order alone.
             if (known := _known(session, workspace, claim, None)) is not None:
@@ -125,6 +137,8 @@ def _judge(
         if found is None:
             return Outcome("unmatched", reason=match.reason), claim
         return _settle_on(session, workspace, claim, found), claim
+    except Unverified:
+        raise
     except Invalid as error:
         return Outcome("refused", reason="bad_value", errors=error.errors), None
 
@@ -208,90 +222,6 @@ def _known(session: Session, workspace: Workspace, claim: Claim, found: Found | 
     )
     held = session.scalar(update(Conversion).where(here).values(goal=Conversion.goal).returning(Conversion.id))
     return None if held is None else session.get_one(Conversion, held, populate_existing=True)
-
-
-def _known_outcome(report: Report) -> Outcome:
-    slug = report.conversion.campaign.slug if report.conversion else None
-    return Outcome(report.result, report.conversion_id, slug, report.reason)
-
-
-def _keep(
-    session: Session,
-    workspace: Workspace,
-    params: Mapping[str, str],
-    sighting: Sighting,
-    keys: Keys,
-    outcome: Outcome,
-    claim: Claim | None,
-) -> Outcome:
-    """Writes the report down, whatever became of it. The customer stands in it hashed or not at all.
-
-    Of a parameter that we do not know only the name is kept: its value may be anybody's e-mail address.
-    """
-    report = Report(
-        workspace_id=workspace.id,
-        at_ms=sighting.at_ms,
-        nonce=sighting.nonce,
-        via=sighting.via,
-        params=_kept_params(params, None if sighting.gpc else keys.customer),
-        agent=sighting.agent[:TEXT_MAX] or None,
-        signed=sighting.signed,
-        gpc=sighting.gpc,
-    )
-    session.add(report)
-    return _write_down(session, report, outcome, claim)
-
-
-def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[str, str]:
-    sealed = params.get(customers.SEALED, "")
-    kept = {
-        _storable(name[:NAME_MAX]): _storable(_cropped(value)) if name in ALIASES else NOT_KEPT
-        for name, value in params.items()
-        if name not in (customers.NAME, customers.SEALED)
-    }
-    if customer_key is not None:
-        if not customers.is_hash(sealed):
-            sealed = customers.seal_params(params, customer_key).get(customers.SEALED, "")
-        if sealed:
-            kept[customers.NAME] = sealed
-    return kept
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL cannot look into JSON that holds a NUL."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def _cropped(value: str) -> str:
-    return value if len(value) <= TEXT_MAX else value[:TEXT_MAX] + CROPPED
-
-
-def _params_of(report: Report) -> dict[str, str]:
-    """What a stored report said; its customer was hashed when it came in."""
-    params = dict(report.params)
-    if customer := params.pop(customers.NAME, ""):
-        params[customers.SEALED] = customer
-    return params
-
-
-def _sighting_of(report: Report) -> Sighting:
-    return Sighting(report.at_ms, report.nonce, report.via, report.gpc, report.agent or "", report.signed)
-
-
-def _renew(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> Outcome:
-    report.retried_at = days.now()
-    return _write_down(session, report, outcome, claim)
-
-
-def _write_down(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> Outcome:
-    report.result, report.reason, report.hint = outcome.result, outcome.reason, outcome.hint
-    report.conversion_id = outcome.conversion_id
-    report.digest = claim.digest if claim else None
-    report.event_id = claim.event_id if claim else None
-    code = report.params.get("test", "")
-    report.test_code = code if _TEST_CODE.fullmatch(code) else None
-    session.flush()
-    return outcome
 
 
 def recent(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import orjson
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from tracker import claims, conversions, days
-from tracker.config import Secrets
+from tracker import callers, claims, conversions, days
+from tracker.config import Keys, Secrets
+from tracker.errors import NotAllowed, Unverified
 from tracker.events import Event, Kind, Verdict
 from tracker.models import Conversion, Link, Workspace
 from tracker.stores import EventStore, Revision
@@ -76,15 +76,29 @@ def apply_conversion(session: Session, places: Places, event: Event, secrets: Se
         return None
     if event.verdict != Verdict.COUNTED:
         return Place(workspace.id)
-    callback = event.kind == Kind.CALLBACK
-    params = orjson.loads(event.params) if callback else claims.read_pixel(event.params)
-    via = claims.CALLBACK if callback else claims.PIXEL
-    sighting = claims.Sighting(event.at_ms, event.nonce, via, event.gpc, event.agent)
-    outcome = conversions.record(session, workspace, params, sighting, secrets.keys)
+    if event.kind == Kind.CALLBACK:
+        outcome = _record_queued(session, workspace, event, secrets.keys)
+    else:
+        sighting = claims.Sighting(event.at_ms, event.nonce, claims.PIXEL, event.gpc, event.agent)
+        outcome = conversions.record(session, workspace, claims.read_pixel(event.params), sighting, secrets.keys)
     if outcome.conversion_id is None:
         return Place(workspace.id)
     conversion = session.get_one(Conversion, outcome.conversion_id)
     return Place(workspace.id, conversion.campaign_id, conversion.link_id)
+
+
+def _record_queued(session: Session, workspace: Workspace, event: Event, keys: Keys) -> conversions.Outcome:
+    """Records a callback that came while the database was away, and looks at its sender where nobody could then."""
+    queued = callers.Queued.decode(event.params)
+    sighting = claims.Sighting(event.at_ms, event.nonce, claims.CALLBACK, event.gpc, event.agent)
+    signature = queued.signature
+    if queued.call is not None:
+        try:
+            signature = callers.check(callers.rules_of(session, workspace), queued.call)
+        except (Unverified, NotAllowed) as error:
+            return conversions.refuse(session, workspace, queued.params, sighting, keys, error)
+    sighting = sighting._replace(signed=signature is not None, signature=signature)
+    return conversions.record(session, workspace, queued.params, sighting, keys)
 
 
 def converted(session: Session, ids: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
