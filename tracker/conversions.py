@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from tracker import days, ledger, matching, received, signing
-from tracker.claims import CALLBACK, CLOCK_TOLERANCE_S, PIXEL, Claim, Sighting, understand
+from tracker.claims import CALLBACK, CLOCK_TOLERANCE_S, GOAL_DEFAULT, PIXEL, Claim, Sighting, understand
 from tracker.config import Keys
 from tracker.errors import Invalid, NotAllowed, Unverified
+from tracker.events import Verdict
 from tracker.extensions import insert_into
 from tracker.ledger import COUNTING as COUNTING
 from tracker.matching import HINTS, Found
@@ -22,6 +23,11 @@ from tracker.stores import Dimension, StoredEvent
 
 SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
 SETTLE_MAX = 500
+WAITED = timedelta(days=30)  # that an unmatched report is tried again by itself
+TRIED_AGAIN_AFTER = timedelta(hours=1)
+LOOKED_AT_MAX = 10_000  # unmatched reports, the latest, in one run
+RETRIED_MAX = 500
+NOBODYS = (Verdict.TEST, Verdict.INTERNAL)  # verdicts of clicks whose sales count nowhere
 JUDGED_AGAIN = ("unmatched", "refused", "test")
 
 
@@ -92,6 +98,31 @@ def give(
         raise Invalid({"test": HINTS["test"]})
     found = _given(session, workspace, claim, keys, click_id, campaign)
     return received.renew(session, report, _settle_on(session, workspace, claim, found), claim)
+
+
+def waiting(session: Session, now: datetime) -> list[int]:
+    """Ids of reports without a click that may have one now, the earliest first: `RETRIED_MAX` at most.
+
+    Their order, click id or event is known from another report by now, or their customer is, or their link was missing.
+    One that was tried and came to nothing waits an hour. Only the latest reports are looked at, so that it costs no
+    more where senders are wrong for good.
+    """
+    latest = (
+        select(Report.id)
+        .where(Report.result == "unmatched", Report.at_ms >= days.to_ms(now - WAITED))
+        .where(or_(Report.retried_at.is_(None), Report.retried_at < now - TRIED_AGAIN_AFTER))
+        .order_by(Report.id.desc())
+        .limit(LOOKED_AT_MAX)
+    )
+    said = {name: Report.params[name].as_string() for name in ("order", "cid", "event_id", "goal", "customer")}
+    same = [literal(prefix) + said[name] for prefix, name in (("o:", "order"), ("c:", "cid"), ("e:", "event_id"))]
+    ours = Conversion.workspace_id == Report.workspace_id
+    goal = func.coalesce(func.nullif(said["goal"], ""), GOAL_DEFAULT)
+    sale = exists().where(ours, Conversion.goal == goal, Conversion.dedup_key.in_(same))
+    named = or_(said["order"] != "", said["event_id"] != "")
+    buyer = and_(named, exists().where(ours, Conversion.customer == said["customer"], Conversion.click_id.is_not(None)))
+    query = select(Report.id).where(Report.id.in_(latest), or_(Report.reason == "unknown_link", sale, buyer))
+    return list(session.scalars(query.order_by(Report.id).limit(RETRIED_MAX)))
 
 
 def _given(
@@ -267,12 +298,20 @@ def unsettled(session: Session, now: datetime, after_id: int) -> list[Unsettled]
 def settle(session: Session, clicks: Mapping[int, StoredEvent]) -> None:
     """Marks conversions, by id, whose click has been found and, where need was, counted; commits.
 
-    What is known of the click is copied to the conversion, which breaks down by it from then on.
+    What is known of the click is copied to the conversion, which breaks down by it from then on. It may be another
+    than was named: the first of a double click. A sale that came of a test, or of somebody who is internal, is a test.
     """
     rows = [
-        {"id": conversion_id, "click_settled": True}
-        | {f"click_{dimension.word}": getattr(click, dimension.word) for dimension in Dimension}
+        {
+            "id": conversion_id,
+            "click_settled": True,
+            "click_at_ms": click.at_ms,
+            "click_nonce": click.nonce,
+            **{f"click_{dimension.word}": getattr(click, dimension.word) for dimension in Dimension},
+        }
         for conversion_id, click in clicks.items()
     ]
     session.execute(update(Conversion), rows)
+    tried_out = [conversion_id for conversion_id, click in clicks.items() if click.verdict in NOBODYS]
+    session.execute(update(Conversion).where(Conversion.id.in_(tried_out)).values(is_test=True))
     session.commit()

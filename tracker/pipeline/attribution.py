@@ -12,11 +12,14 @@ from tracker import callers, claims, conversions, days
 from tracker.config import Keys, Secrets
 from tracker.errors import NotAllowed, Unverified
 from tracker.events import Event, Kind, Verdict
+from tracker.filters import DOUBLE_CLICK_S_MAX
 from tracker.models import Conversion, Link, Workspace
-from tracker.stores import EventStore, Revision
+from tracker.stores import EventStore, Revision, StoredEvent
 
 IN_MAX = 500
 REVISABLE = (Verdict.BOT, Verdict.SCANNER, Verdict.FLOOD)
+PAIR_MAX_MS = DOUBLE_CLICK_S_MAX * 1000
+DAYS_EVENTS_MAX = 1_000  # of one visitor that are looked through for the first of a double click
 CONVERTED = "the click converted"
 
 
@@ -127,9 +130,28 @@ class Settling:
             waiting = conversions.unsettled(session, days.now(), self._upto)
             self._upto = waiting[-1].id if len(waiting) == conversions.SETTLE_MAX else 0
             clicks = self._store.find_clicks([(each.click_at_ms, each.click_nonce) for each in waiting])
-            revisable = (click for click in clicks.values() if click.verdict in REVISABLE)
+            clicks = {event_id: self._first_of(click) for event_id, click in clicks.items()}
+            # Each once, also where several sales came of it.
+            revisable = {(click.at_ms, click.nonce): click for click in clicks.values() if click.verdict in REVISABLE}
             counted = Verdict.COUNTED
-            self._store.revise([Revision(click.at_ms, click.nonce, counted, None, CONVERTED) for click in revisable])
+            self._store.revise(
+                [Revision(click.at_ms, click.nonce, counted, None, CONVERTED) for click in revisable.values()]
+            )
             found = ((each.id, clicks.get((each.click_at_ms, each.click_nonce))) for each in waiting)
             if settled := {conversion_id: click for conversion_id, click in found if click is not None}:
                 conversions.settle(session, settled)
+
+    def _first_of(self, click: StoredEvent) -> StoredEvent:
+        """The click that a double click repeats; itself where it is none, or where the first is not to be found."""
+        if click.verdict != Verdict.DOUBLE_CLICK:
+            return click
+        day = self._store.of_visitor(click.at_ms, click.nonce, DAYS_EVENTS_MAX)
+        before = [
+            each
+            for each in day
+            if each.kind == Kind.CLICK
+            and each.link_id == click.link_id
+            and each.verdict != Verdict.DOUBLE_CLICK
+            and click.at_ms - PAIR_MAX_MS <= each.at_ms <= click.at_ms
+        ]
+        return before[-1] if before else click
