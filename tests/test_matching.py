@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -13,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from tracker import campaigns, clickid, conversions, days, jobs
 from tracker.claims import Sighting
-from tracker.config import Settings
-from tracker.errors import Invalid
+from tracker.config import Secrets, Settings
+from tracker.errors import Invalid, SettingError
 from tracker.jobs import Installation
 from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
 from tracker.received import Outcome
@@ -269,3 +271,43 @@ def test_a_control_character_is_refused_at_its_field(shop: Shop, make_link: Make
     outcome = shop.report(cid=shop.click(make_link()), **{name: "a\0b"})
     assert set(outcome.errors or {}) == {name}
     assert "\0" not in str(shop.last_report().params)
+
+
+def test_through_a_rotation_of_keys_every_click_id_stays_good(
+    shop: Shop, make_link: MakeLink, settings: Settings, session: Session, engine: Engine, store: EventStore
+) -> None:
+    link = make_link()
+    old = shop.click(link, 1)
+    number = Secrets.rotate(settings.data_dir)
+    fresh = replace(settings)
+    assert fresh.secrets.click_key.number == number == 2
+    new = clickid.make(fresh.secrets.click_key, link.id, shop.now_ms, 77)
+    assert shop.report(cid=new, order="1").reason == "bad_click_id", "this process has not started again"
+    assert shop.report(cid=old, order="2").result == "recorded"
+    shop.keys = fresh.secrets.keys
+    assert shop.report(cid=old, order="3").result == "recorded"
+    assert (
+        shop.report(cid=clickid.make(fresh.secrets.click_key, link.id, shop.now_ms, 78), order="4").result == "recorded"
+    )
+    session.rollback()
+    jobs.retry_unmatched(Installation(fresh, engine, store), days.now())
+    assert {sale.order_id for sale in shop.sales()} == {"1", "2", "3", "4"}
+    changed = clickid.make(fresh.secrets.click_key._replace(number=1), link.id, shop.now_ms, 79)
+    assert shop.report(cid=changed, order="5").reason == "bad_click_id", "a key is good under its own number only"
+
+
+def test_keys_are_added_for_the_owners_eyes_only_until_numbers_run_out(settings: Settings) -> None:
+    before = settings.secrets
+    with ThreadPoolExecutor(4) as pool:
+        numbers = sorted(pool.map(lambda _: Secrets.rotate(settings.data_dir), range(8)))
+    assert numbers == list(range(2, 10))
+    path = settings.data_dir / "secrets.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    after = Secrets.load(settings.data_dir)
+    assert (after.session_key, after.customer_key) == (before.session_key, before.customer_key)
+    assert before.click_keys.items() <= after.click_keys.items()
+    for _ in range(clickid.KEYS_MAX - 10):
+        Secrets.rotate(settings.data_dir)
+    with pytest.raises(SettingError, match="no more"):
+        Secrets.rotate(settings.data_dir)
+    assert [file.name for file in settings.data_dir.glob(".secrets-*")] == []

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker import days, ledger, matching, received, signing
+from tracker import clickid, days, ledger, matching, received, signing
 from tracker.claims import CALLBACK, CLOCK_TOLERANCE_S, GOAL_DEFAULT, PIXEL, Claim, Sighting, understand
 from tracker.config import Keys
 from tracker.errors import Invalid, NotAllowed, Unverified
@@ -25,6 +25,7 @@ SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
 SETTLE_MAX = 500
 WAITED = timedelta(days=30)  # that an unmatched report is tried again by itself
 TRIED_AGAIN_AFTER = timedelta(hours=1)
+KEYS_SPREAD_WITHIN = timedelta(days=1)  # over all machines
 LOOKED_AT_MAX = 10_000  # unmatched reports, the latest, in one run
 RETRIED_MAX = 500
 NOBODYS = (Verdict.TEST, Verdict.INTERNAL)  # verdicts of clicks whose sales count nowhere
@@ -100,12 +101,13 @@ def give(
     return received.renew(session, report, _settle_on(session, workspace, claim, found), claim)
 
 
-def waiting(session: Session, now: datetime) -> list[int]:
+def waiting(session: Session, now: datetime, keys_changed_at: datetime) -> list[int]:
     """Ids of reports without a click that may have one now, the earliest first: `RETRIED_MAX` at most.
 
-    Their order, click id or event is known from another report by now, or their customer is, or their link was missing.
-    One that was tried and came to nothing waits an hour. Only the latest reports are looked at, so that it costs no
-    more where senders are wrong for good.
+    Their order, click id or event is known from another report by now, or their customer is, or their link was missing;
+    one that was tried and came to nothing waits an hour. Or they came about the time at which keys of click ids were
+    added, and have not been tried since. Only the latest are looked at, so that senders who are wrong for good cost
+    no more.
     """
     latest = (
         select(Report.id)
@@ -121,7 +123,15 @@ def waiting(session: Session, now: datetime) -> list[int]:
     sale = exists().where(ours, Conversion.goal == goal, Conversion.dedup_key.in_(same))
     named = or_(said["order"] != "", said["event_id"] != "")
     buyer = and_(named, exists().where(ours, Conversion.customer == said["customer"], Conversion.click_id.is_not(None)))
-    query = select(Report.id).where(Report.id.in_(latest), or_(Report.reason == "unknown_link", sale, buyer))
+    untried = or_(Report.retried_at.is_(None), Report.retried_at < keys_changed_at)
+    other_key = and_(
+        Report.reason == "bad_click_id",
+        func.length(said["cid"]) == clickid.LENGTH,
+        Report.at_ms < days.to_ms(keys_changed_at + KEYS_SPREAD_WITHIN),
+        untried,
+    )
+    missing = Report.reason == "unknown_link"
+    query = select(Report.id).where(Report.id.in_(latest), or_(missing, other_key, sale, buyer))
     return list(session.scalars(query.order_by(Report.id).limit(RETRIED_MAX)))
 
 

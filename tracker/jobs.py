@@ -99,7 +99,7 @@ def tidy_losses(on: Installation, now: datetime) -> None:
 def retry_unmatched(on: Installation, now: datetime) -> None:
     """Judges reports again whose click or sale came to be known since; each by itself, so that one bad cannot stop."""
     with Session(on.engine) as session:
-        ids = conversions.waiting(session, now)
+        ids = conversions.waiting(session, now, on.settings.secrets_changed_at)
     for report_id in ids:
         with Session(on.engine) as session:
             conversions.retry(session, session.get_one(Report, report_id), on.settings.secrets.keys)
