@@ -14,6 +14,7 @@ from tracker.errors import NotAllowed, Unverified
 from tracker.events import Event, Kind, Verdict
 from tracker.filters import DOUBLE_CLICK_S_MAX
 from tracker.models import Conversion, Link, Workspace
+from tracker.salesums import SaleSums
 from tracker.stores import EventStore, Revision, StoredEvent
 
 IN_MAX = 500
@@ -72,25 +73,30 @@ class Places:
         return Place(workspace.id) if workspace else None
 
 
-def apply_conversion(session: Session, places: Places, event: Event, secrets: Secrets) -> Place | None:
-    """Records a reported conversion, once however often it is tried; `None` for a key that nobody has."""
+def apply_conversion(session: Session, places: Places, event: Event, secrets: Secrets, sums: SaleSums) -> Place | None:
+    """Records a reported conversion, once however often it is tried; `None` for a key that nobody has.
+
+    The caller writes `sums`, and commits.
+    """
     workspace = places.workspace(event.code)
     if workspace is None:
         return None
     if event.verdict != Verdict.COUNTED:
         return Place(workspace.id)
     if event.kind == Kind.CALLBACK:
-        outcome = _record_queued(session, workspace, event, secrets.keys)
+        outcome = _record_queued(session, workspace, event, secrets.keys, sums)
     else:
         sighting = claims.Sighting(event.at_ms, event.nonce, claims.PIXEL, event.gpc, event.agent)
-        outcome = conversions.record(session, workspace, claims.read_pixel(event.params), sighting, secrets.keys)
+        outcome = conversions.record(session, workspace, claims.read_pixel(event.params), sighting, secrets.keys, sums)
     if outcome.conversion_id is None:
         return Place(workspace.id)
     conversion = session.get_one(Conversion, outcome.conversion_id)
     return Place(workspace.id, conversion.campaign_id, conversion.link_id)
 
 
-def _record_queued(session: Session, workspace: Workspace, event: Event, keys: Keys) -> conversions.Outcome:
+def _record_queued(
+    session: Session, workspace: Workspace, event: Event, keys: Keys, sums: SaleSums
+) -> conversions.Outcome:
     """Records a callback that came while the database was away, and looks at its sender where nobody could then."""
     queued = callers.Queued.decode(event.params)
     sighting = claims.Sighting(event.at_ms, event.nonce, claims.CALLBACK, event.gpc, event.agent)
@@ -101,7 +107,7 @@ def _record_queued(session: Session, workspace: Workspace, event: Event, keys: K
         except (Unverified, NotAllowed) as error:
             return conversions.refuse(session, workspace, queued.params, sighting, keys, error)
     sighting = sighting._replace(signed=signature is not None, signature=signature)
-    return conversions.record(session, workspace, queued.params, sighting, keys)
+    return conversions.record(session, workspace, queued.params, sighting, keys, sums)
 
 
 def converted(session: Session, ids: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
