@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tracker.models import Report, Workspace
 from tracker.stores import EventStore
 
 RANGES = "192.0.2.7\n198.51.100.0/24\n2001:db8:77::/48"
+CHUNKED = {"environ_base": {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}}
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -152,6 +154,7 @@ def test_a_workspace_without_a_limit_is_not_counted(app: Flask, client: FlaskCli
     [
         ({"data": b"a=" + b"x" * 70_000, "content_type": FORM}, 413, "body"),
         ({"data": b"x" * 70_000, "content_type": "application/json"}, 413, "body"),
+        ({"input_stream": BytesIO(b"order=" + b"1" * 65_531), **CHUNKED}, 413, "body"),
         ({"query_string": "a=" + "x" * 9_000}, 414, "query"),
         ({"query_string": "&".join(f"a{n}=1" for n in range(60))}, 400, "query"),
         ({"data": b"{", "content_type": "application/json"}, 400, "body"),

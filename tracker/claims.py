@@ -137,7 +137,7 @@ def _body_pairs(body: bytes, content_type: str) -> list[tuple[str, str]]:
     if not body:
         return []
     if len(body) > BODY_MAX_BYTES:
-        raise TooLong({"body": f"A report has at most {BODY_MAX_BYTES:,} bytes."})
+        raise too_long()
     kind = content_type.partition(";")[0].strip().lower()
     # A beacon sends its JSON as plain text.
     if kind.endswith("json") or (kind in ("", "text/plain") and body.lstrip()[:1] == b"{"):
@@ -153,6 +153,11 @@ def _body_pairs(body: bytes, content_type: str) -> list[tuple[str, str]]:
         return _query_pairs("body", body.decode("utf-8"))
     except UnicodeDecodeError:
         raise Malformed({"body": "The body is neither JSON nor a form in UTF-8."}) from None
+
+
+def too_long() -> TooLong:
+    """What a body that is too long is refused with."""
+    return TooLong({"body": f"A report has at most {BODY_MAX_BYTES:,} bytes."})
 
 
 def _json_text(name: str, value: object) -> str:

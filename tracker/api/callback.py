@@ -19,7 +19,7 @@ from tracker.callers import Call, Queued
 from tracker.claims import BODY_MAX_BYTES, Sighting
 from tracker.conversions import Outcome
 from tracker.edge.core import Edge, without_port
-from tracker.errors import Invalid, Malformed, NotAllowed, TooLong, TooMany, Unverified
+from tracker.errors import Invalid, Malformed, NotAllowed, TooMany, Unverified
 from tracker.events import AGENT_MAX, CODE_MAX, Event, Kind, Verdict, encode
 from tracker.extensions import csrf, db
 from tracker.models import Conversion, Workspace
@@ -96,13 +96,16 @@ def _read(event: Event) -> Message:
 
     What a signature is of is all that is read: parameters that stand elsewhere could be anybody's.
     """
-    request.max_content_length = BODY_MAX_BYTES
+    # One more than is taken: of a body that announces no length Werkzeug cuts off the rest without a word.
+    request.max_content_length = BODY_MAX_BYTES + 1
     signature = request.headers.get(HEADER, "")
     query = request.query_string.decode("utf-8", "replace")
     try:
         raw = request.get_data()
     except RequestEntityTooLarge:
-        raise TooLong({"body": f"A report has at most {BODY_MAX_BYTES:,} bytes."}) from None
+        raise claims.too_long() from None
+    if len(raw) > BODY_MAX_BYTES:
+        raise claims.too_long()
     payload = raw if request.method == "POST" else request.query_string
     if signature and (query if request.method == "POST" else raw):
         unsigned = "query" if request.method == "POST" else "body"
