@@ -32,6 +32,8 @@ PAGES = {
     "settings": "/app/settings",
     "filters": "/app/settings/filters",
     "page-checker": "/app/debugger/check",
+    "callback": "/app/settings/callback",
+    "campaign-settings": "/app/campaigns/demo-spring-sale/settings",
 }
 # What reaches beyond its section or its own box, unless it stands in a region that can be scrolled.
 OUTSIDE = """[...document.querySelectorAll("section, .tile")].flatMap(room => {
