@@ -16,7 +16,7 @@ PACKAGE = ROOT / "tracker"
 # From the top down: a module may import from its own row and from those below it.
 ROWS = (
     ("cli", "gunicorn_conf", "migrating"),
-    ("cli_privacy", "server"),
+    ("cli_conversions", "cli_privacy", "server"),
     ("app", "demo", "installation", "linkfile", "printing"),
     ("web",),
     ("api",),
@@ -25,7 +25,7 @@ ROWS = (
     ("pipeline",),
     ("schema",),
     ("reports",),
-    ("bulk", "jobs"),
+    ("bulk", "conversionfile", "inbox", "jobs"),
     ("aside", "conversions", "links", "privacy", "snippets"),
     ("callers", "ledger", "received"),
     ("matching", "signing"),
@@ -36,6 +36,7 @@ ROWS = (
     ("reported",),
     ("models", "sums"),
     ("config", "extensions", "metering"),
+    ("sheets",),
     ("errors", "events", "losses"),
     ("utm", "codes", "clickid", "customers", "money", "days", "agents", "channels", "countries"),
 )

@@ -23,7 +23,20 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tracker import __version__, accounts, bulk, campaigns, cli_privacy, days, linkfile, links, printing, snippets
+from tracker import (
+    __version__,
+    accounts,
+    bulk,
+    campaigns,
+    cli_conversions,
+    cli_privacy,
+    days,
+    linkfile,
+    links,
+    printing,
+    sheets,
+    snippets,
+)
 from tracker.config import Settings, ensure_data_dir
 from tracker.destinations import OwnDomain
 from tracker.errors import Invalid, TrackerError
@@ -62,6 +75,7 @@ def main() -> None:
     os.umask(0o077)  # what is stored is nobody else's to read
 
 
+main.add_command(cli_conversions.group)
 main.add_command(cli_privacy.export)
 main.add_command(cli_privacy.forget)
 
@@ -182,7 +196,7 @@ def link_import(file: BinaryIO, dry_run: bool, output: Path | None, as_json: boo
                 workspace,
                 linkfile.read(file),
                 OwnDomain((settings.public_url,)),
-                name=linkfile.name,
+                name=sheets.name,
                 dry_run=dry_run,
                 on_chunk=lambda checked: progress.advance(checking, checked),
             )
