@@ -19,6 +19,7 @@ from tracker.callers import Call, Queued, Typed
 from tracker.config import Settings
 from tracker.errors import Invalid
 from tracker.events import Kind, Verdict
+from tracker.extensions import db
 from tracker.models import Report, Workspace
 from tracker.stores import EventStore
 
@@ -76,6 +77,8 @@ def test_an_address_is_believed_as_far_as_proxies_are_trusted(
     assert response.status_code == status
     app.extensions["tracker"].spool.close()
     app.extensions["tracker_edge"].cache.close()
+    with app.app_context():
+        db.engine.dispose()
 
 
 def test_the_pixel_is_answered_and_recorded_whatever_address_it_comes_from(

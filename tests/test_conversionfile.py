@@ -8,7 +8,6 @@ import json
 import os
 import re
 import subprocess
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,15 +189,15 @@ def test_a_file_is_its_workspaces_own(owner: FlaskClient, upload: Upload, settin
         assert owner.get(path).status_code == 404
 
 
-def test_the_command_takes_a_file(
-    database: Database, session: Session, cid: str, tmp_path: Path
-) -> None:
+def test_the_command_takes_a_file(database: Database, session: Session, cid: str, tmp_path: Path) -> None:
     file = tmp_path / "sales.csv"
     file.write_text(f"order,cid,value\nA-1,{cid},10\nA-2,{cid},x\n")
     command = [Server.COMMAND, "conversions", "import", str(file)]
 
     def run(*options: str) -> str:
-        done = subprocess.run([*command, *options], env=os.environ | database.environ, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [*command, *options], env=os.environ | database.environ, capture_output=True, text=True, check=True
+        )
         return done.stdout + done.stderr
 
     assert "Would be: 1 recorded, 1 refused." in run("--dry-run")

@@ -28,6 +28,7 @@ from tracker.claims import IMPORT, Sighting
 from tracker.config import Keys
 from tracker.errors import Invalid, NotFound
 from tracker.models import Workspace
+from tracker.salesums import SaleSums
 
 FOLDER = "imports"
 BYTES_MAX = 10_000_000
@@ -194,11 +195,15 @@ def go_on(session: Session, workspace: Workspace, upload: Upload, keys: Keys, *,
         log = upload.log(dry_run=dry_run)
         before = sum(1 for _ in _lines(log))
         earlier = {_sale(row.cells) for row in islice(upload.rows(), before)} if dry_run else set()
-        done = []
+        done, sums = [], SaleSums()
         for row in islice(upload.rows(), before, before + ROWS_AT_ONCE):
-            done.append(_one(session, workspace, upload, row, keys, earlier))
+            done.append(_one(session, workspace, upload, row, keys, earlier, sums))
         # What was recorded but not written down here before a crash is found again by its id.
-        session.rollback() if dry_run else session.commit()
+        if dry_run:
+            session.rollback()
+        else:
+            sums.write(session)
+            session.commit()
         with log.open("ab") as written:
             written.write(b"".join(orjson.dumps(each._asdict()) + b"\n" for each in done))
     return progress(upload, dry_run=dry_run)
@@ -211,10 +216,11 @@ def _one(
     row: sheets.Row,
     keys: Keys,
     earlier: set[tuple[str, str]],
+    sums: SaleSums,
 ) -> Done:
     if row.errors:
         return Done(row.number, "refused", None, "bad_value", row.errors)
-    outcome = conversions.record(session, workspace, row.cells, upload.sighting(row.number), keys)
+    outcome = conversions.record(session, workspace, row.cells, upload.sighting(row.number), keys, sums)
     result = outcome.result
     if result == "recorded" and _sale(row.cells) in earlier:
         result = "updated"  # by then a row above will have recorded it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from tracker.errors import Invalid, NotFound
 from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Conversion, Link, Report, Workspace
 from tracker.money import Money
+from tracker.salesums import SaleSums
 from tracker.stores import EventStore, StoredEvent, Wanted
 
 RESULTS = ("recorded", "updated", "duplicate", "unmatched", "refused", "test")
@@ -171,13 +172,25 @@ def retry_some(
     if before_id is not None:
         query = query.where(Report.id < before_id)
     found = list(session.scalars(query.order_by(Report.id.desc()).limit(RETRIED_AT_ONCE)).unique())
-    results = Counter(conversions.retry(session, each, keys).result for each in found)
-    session.commit()
+    results = _retried(session, found, keys)
     if len(found) < RETRIED_AT_ONCE:
         return Retried(results, None, 0)
     rest = select(func.count(Report.id)).where(*_of_reports(workspace, wanted), Report.result.in_(JUDGED_AGAIN))
     left = session.scalar(rest.where(Report.id < found[-1].id)) or 0
     return Retried(results, found[-1].id if left else None, left)
+
+
+def retry_these(session: Session, workspace: Workspace, ids: Iterable[int], keys: Keys) -> Mapping[str, int]:
+    """Judges some reports again, by their ids; commits, and answers how many came to what. Raises NotFound."""
+    return _retried(session, [report(session, workspace, each) for each in sorted(ids)], keys)
+
+
+def _retried(session: Session, found: Iterable[Report], keys: Keys) -> Mapping[str, int]:
+    sums = SaleSums()
+    results = Counter(conversions.retry(session, each, keys, sums).result for each in found)
+    sums.write(session)
+    session.commit()
+    return results
 
 
 class Candidate(NamedTuple):
@@ -223,7 +236,9 @@ def correct(session: Session, found: Conversion, *, status: str, amount: Money |
     """Changes status and value by hand, with rows in the ledger; commits. False where that is how it was."""
     if status not in STATUSES:
         raise Invalid({"status": f"A status is one of {', '.join(STATUSES)}."})
-    changed = ledger.correct(session, found, status, amount)
+    sums = SaleSums()
+    changed = ledger.correct(session, found, status, amount, sums)
+    sums.write(session)
     session.commit()
     return changed
 

@@ -12,8 +12,8 @@ from tracker.claims import PIXEL, Claim
 from tracker.matching import HAND, is_outside
 from tracker.models import Campaign, Conversion, LedgerEntry, Report
 from tracker.money import Money
+from tracker.salesums import COUNTING, SaleSums
 
-COUNTING = ("approved", "pending")
 # How far along a sale is: a report without an instant that says an earlier stage may only have come late.
 STAGES = {"pending": 0, "approved": 1, "rejected": 2, "refunded": 2}
 SAID_MAX = 1_000  # reports of one sale that are looked at for what has been said of it, the newest
@@ -53,15 +53,17 @@ def apply(session: Session, conversion: Conversion, claim: Claim) -> bool:
     return changed
 
 
-def correct(session: Session, conversion: Conversion, status: str, amount: Money | None) -> bool:
+def correct(session: Session, conversion: Conversion, status: str, amount: Money | None, sums: SaleSums) -> bool:
     """Sets status and value as somebody said by hand, without an amount the status alone; whether that is a change."""
     # Held first, as a further report holds it: what is read then is what the difference is made to.
     session.execute(update(Conversion).where(Conversion.id == conversion.id).values(goal=Conversion.goal))
     session.refresh(conversion)
+    sums.before(conversion)
     before, amount_before = balance(conversion), conversion.money
     conversion.status = status
     if amount is not None:
         conversion.minor, conversion.currency = amount
+    sums.after(conversion)
     if conversion.money == amount_before and balance(conversion) == before:
         return False
     _write(session, conversion, before, HAND)
@@ -77,7 +79,6 @@ def _write(session: Session, conversion: Conversion, before: Balance, via: str) 
     for minor, currency in differences:
         entry = LedgerEntry(conversion=conversion, status=after.status, minor=minor, currency=currency, via=via)
         session.add(entry)
-    session.flush()
 
 
 def respect(session: Session, conversion: Conversion, claim: Claim) -> bool:

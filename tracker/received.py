@@ -13,7 +13,7 @@ from tracker import customers, days
 from tracker.claims import ALIASES, TEXT_MAX, Claim, Sighting
 from tracker.config import Keys
 from tracker.matching import HINTS
-from tracker.models import Report, Workspace
+from tracker.models import Conversion, Report, Workspace
 
 NAME_MAX = 64  # characters of a parameter's name that are kept
 NOT_KEPT = "(not kept)"
@@ -129,6 +129,8 @@ def renew(session: Session, report: Report, outcome: Outcome, claim: Claim | Non
 def _write_down(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> Outcome:
     report.result, report.reason, report.hint = outcome.result, outcome.reason, outcome.hint
     report.conversion_id = outcome.conversion_id
+    if outcome.conversion_id is not None and session.get_one(Conversion, outcome.conversion_id).gpc:
+        report.params = {name: value for name, value in report.params.items() if name != customers.NAME}
     report.digest = claim.digest if claim else None
     report.event_id = claim.event_id if claim else None
     code = report.params.get("test", "")

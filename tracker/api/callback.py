@@ -12,7 +12,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from tracker import callers, claims, conversions, customers
 from tracker.api.gate import Gate
+from tracker.api.openapi import operation
 from tracker.api.problems import answer, problem, refused
+from tracker.api.schemas import ConversionReport
 from tracker.callers import Call, Queued
 from tracker.claims import BODY_MAX_BYTES, Sighting
 from tracker.conversions import Outcome
@@ -45,6 +47,20 @@ def _headers(response: Response) -> Response:
 
 
 @blueprint.route("/c/<key>", methods=["GET", "POST"])
+@operation(
+    "Report a conversion; for GET in the query",
+    query=ConversionReport,
+    body=ConversionReport,
+    answers={
+        200: "Recorded, updated, or a duplicate",
+        202: "Unmatched, with reason and hint, or queued",
+        401: "The signature does not hold",
+        403: "Not from this address",
+        413: "Too long",
+        422: "A value cannot be meant",
+        429: "Too many a minute; Retry-After tells when to come again",
+    },
+)
 def report(key: str) -> Response:
     """Answers what became of the report. HEAD is answered like GET and records nothing.
 

@@ -155,10 +155,7 @@ def replay_ticked(workspace: Workspace) -> ResponseReturnValue:
     """Judges the ticked reports again."""
     ids = {int(text) for text in request.form.getlist("report")[:TICKED_MAX] if text.isdecimal() and len(text) <= 18}
     keys = services().settings.secrets.keys
-    results: Counter[str] = Counter()
-    for report_id in sorted(ids):
-        results[conversions.retry(db.session(), inbox.report(db.session(), workspace, report_id), keys).result] += 1
-    db.session.commit()
+    results = inbox.retry_these(db.session(), workspace, ids, keys)
     flash(_said(results) if ids else "Tick the reports that are to be judged again.")
     return redirect(url_for("conversions.inbox", **_asked(REPORT_FILTERS)), code=303)
 

@@ -179,3 +179,10 @@ def as_they_are(found: list[str]) -> list[tuple[str, str]]:
 
 def campaign_choices(found: list[Campaign]) -> list[tuple[str, str]]:
     return [(each.slug, each.name) for each in found]
+
+
+SIGNATURE_MODES = {
+    "off": "Off: they are not looked at",
+    "accepted": "Accepted: a wrong one is refused, none is fine",
+    "required": "Required: callbacks without one are refused",
+}
