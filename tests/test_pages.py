@@ -465,7 +465,7 @@ def test_a_conversion_is_listed_with_its_money(
     assert cid
     client.post(f"/c/{workspace.key}", data={"cid": cid[1], "order": "A-1", "value": "49.90", "currency": "EUR"})
     load()
-    page = owner.get("/app/conversions").text
+    page = owner.get("/app/conversions/recorded").text
     assert "A-1" in page
     assert "€49.90" in page
     campaign = owner.get("/app/campaigns/spring-sale").text

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "tracker"
 # From the top down: a module may import from its own row and from those below it.
 ROWS = (
     ("cli", "gunicorn_conf", "migrating"),
-    ("cli_keys", "cli_privacy", "server"),
+    ("cli_conversions", "cli_keys", "cli_privacy", "server"),
     ("app", "demo", "installation", "linkfile", "printing"),
     ("web",),
     ("api",),
@@ -25,7 +25,8 @@ ROWS = (
     ("pipeline",),
     ("schema",),
     ("reports",),
-    ("audit", "bulk", "jobs"),
+    ("audit", "bulk", "inbox", "jobs"),
+    ("conversionfile",),
     ("aside", "checking", "conversions", "links", "privacy", "snippets"),
     ("callers", "received"),
     ("ledger",),
@@ -38,7 +39,7 @@ ROWS = (
     ("reported",),
     ("models", "sums", "summing"),
     ("config", "extensions", "fetching", "metering"),
-    ("answers",),
+    ("sheets", "answers"),
     ("errors", "events", "losses"),
     ("customers",),
     ("utm", "codes", "clickid", "money", "days", "agents", "channels", "countries", "addresses", "allowance"),

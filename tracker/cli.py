@@ -28,12 +28,14 @@ from tracker import (
     accounts,
     bulk,
     campaigns,
+    cli_conversions,
     cli_keys,
     cli_privacy,
     days,
     linkfile,
     links,
     printing,
+    sheets,
     snippets,
 )
 from tracker.audit import Audit
@@ -75,6 +77,7 @@ def main() -> None:
     os.umask(0o077)  # what is stored is nobody else's to read
 
 
+main.add_command(cli_conversions.group)
 main.add_command(cli_privacy.export)
 main.add_command(cli_privacy.forget)
 main.add_command(cli_keys.keys)
@@ -196,7 +199,7 @@ def link_import(file: BinaryIO, dry_run: bool, output: Path | None, as_json: boo
                 workspace,
                 linkfile.read(file),
                 OwnDomain((settings.public_url,)),
-                name=linkfile.name,
+                name=sheets.name,
                 dry_run=dry_run,
                 on_chunk=lambda checked: progress.advance(checking, checked),
             )

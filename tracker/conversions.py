@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import and_, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
@@ -84,6 +84,7 @@ def retry(session: Session, report: Report, keys: Keys, sums: SaleSums | None = 
 
     It stays the one report that it was, and says what became of it and when it was tried. For `sums` see `record`.
     """
+    received.hold(session, report)
     if report.result not in JUDGED_AGAIN:
         return received.outcome_of(report)
     workspace = session.get_one(Workspace, report.workspace_id)
@@ -114,6 +115,7 @@ def give(
     report that is recorded already or cannot be understood, and for a click id or campaign of somebody else. For `sums`
     see `record`.
     """
+    received.hold(session, report)
     if report.result not in JUDGED_AGAIN:
         raise Invalid({"report": "This report belongs to a conversion already."})
     workspace = session.get_one(Workspace, report.workspace_id)
@@ -298,25 +300,6 @@ def _known(session: Session, workspace: Workspace, claim: Claim, found: Found | 
     )
     held = session.scalar(update(Conversion).where(here).values(goal=Conversion.goal).returning(Conversion.id))
     return None if held is None else session.get_one(Conversion, held, populate_existing=True)
-
-
-def recent(
-    session: Session, workspace: Workspace, *, before_id: int | None = None, limit: int = 50
-) -> list[Conversion]:
-    """Conversions, newest first, `limit` at most, older than `before_id` where one is given."""
-    return _page(session, Conversion, workspace, before_id, limit)
-
-
-def recent_reports(
-    session: Session, workspace: Workspace, *, before_id: int | None = None, limit: int = 50
-) -> list[Report]:
-    """Reports as they came in, newest first: matched, unmatched and refused."""
-    return _page(session, Report, workspace, before_id, limit)
-
-
-def _page(session: Session, model: Any, workspace: Workspace, before_id: int | None, limit: int) -> list[Any]:
-    query = select(model).where(model.workspace_id == workspace.id).order_by(model.id.desc()).limit(limit)
-    return list(session.scalars(query if before_id is None else query.where(model.id < before_id)).unique())
 
 
 def unmatched_count(session: Session, workspace: Workspace) -> int:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import Engine, Text, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker import aside, changes, conversions, days, losses, signing
+from tracker import aside, changes, conversionfile, conversions, days, losses, signing
 from tracker.config import Settings
 from tracker.extensions import empty_journal
 from tracker.models import Report, Salt
@@ -77,6 +77,10 @@ def empty_reports(on: Installation, now: datetime) -> None:
             return
 
 
+def clear_imports(on: Installation, now: datetime) -> None:
+    conversionfile.clear(on.settings.data_dir, now)
+
+
 def trim_orphans(on: Installation, now: datetime) -> None:
     """Drops the sums of unknown codes that no page shows any more: codes come from strangers, without end."""
     on.store.forget_orphans((now.astimezone(UTC).date() - ORPHANS_KEPT - date(1970, 1, 1)).days)
@@ -124,6 +128,7 @@ TABLE: tuple[tuple[Job, int], ...] = (
     (tidy_losses, 3600),
     (retry_unmatched, 60),
     (forget_signatures, 3600),
+    (clear_imports, 3600),
 )
 
 

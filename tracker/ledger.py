@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from tracker import customers
 from tracker.claims import PIXEL, Claim
 from tracker.matching import HAND, is_outside
 from tracker.models import Campaign, Conversion, LedgerEntry, Report
-from tracker.salesums import COUNTING
+from tracker.money import Money
+from tracker.salesums import COUNTING, SaleSums
 
 # How far along a sale is: a report without an instant that says an earlier stage may only have come late.
 STAGES = {"pending": 0, "approved": 1, "rejected": 2, "refunded": 2}
@@ -50,6 +51,23 @@ def apply(session: Session, conversion: Conversion, claim: Claim) -> bool:
         _write(session, conversion, before, claim.via)
         changed = True
     return changed
+
+
+def correct(session: Session, conversion: Conversion, status: str, amount: Money | None, sums: SaleSums) -> bool:
+    """Sets status and value as somebody said by hand, without an amount the status alone; whether that is a change."""
+    # Held first, as a further report holds it: what is read then is what the difference is made to.
+    session.execute(update(Conversion).where(Conversion.id == conversion.id).values(goal=Conversion.goal))
+    session.refresh(conversion)
+    sums.before(conversion)
+    before, amount_before = balance(conversion), conversion.money
+    conversion.status = status
+    if amount is not None:
+        conversion.minor, conversion.currency = amount
+    sums.after(conversion)
+    if conversion.money == amount_before and balance(conversion) == before:
+        return False
+    _write(session, conversion, before, HAND)
+    return True
 
 
 def _write(session: Session, conversion: Conversion, before: Balance, via: str) -> None:

@@ -3,73 +3,38 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from datetime import datetime
-from itertools import chain
 from typing import Any, BinaryIO, TextIO
 
-from tracker import snippets
+from tracker import sheets, snippets
 from tracker.bulk import Given, Made
-from tracker.errors import Invalid
 from tracker.links import LinkDraft
 
 COLUMNS = tuple(field.name for field in fields(LinkDraft))
 NEEDED = tuple(field.name for field in fields(LinkDraft) if field.default is MISSING)
-HEADER_MAX = 4_096
 NO_CLICK_ID = "(none)"
 _NOTHING = dict.fromkeys(NEEDED, "")
-
-
-def name(row: int, field: str) -> str:
-    """How an error names its place: rows as a spreadsheet numbers them, the header being the first."""
-    return f"row {row}, {field}"
 
 
 def read(file: BinaryIO) -> Iterator[Given]:
     """Each row of a CSV file with its number. The header names fields of the API, in any order.
 
-    UTF-8, with or without a byte order mark; cells are parted by commas, or by semicolons where the header is. Tags are
-    parted by `|`. An empty cell is a field not given; `(none)` as `click_id_param` stands for no click id. Empty rows
-    are passed over. Raises Invalid where the file or its header cannot be read.
+    Tags are parted by `|`. An empty cell is a field not given; `(none)` as `click_id_param` stands for no click id.
+    Empty rows are passed over. Raises Invalid where the file or its header cannot be read.
     """
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    row = 1
-    try:
-        header = text.readline(HEADER_MAX)
-        rows = csv.reader(chain([header], text), delimiter=_delimiter(header), strict=True)
-        names = _names(next(rows, []))
-        for row, cells in enumerate(rows, start=2):
-            if any(cells):
-                yield row, _entry(names, cells)
-    except csv.Error as error:
-        raise Invalid({f"after row {row}": f"This is no CSV: {error}."}) from None
-    except UnicodeDecodeError:
-        raise Invalid({f"after row {row}": "The file is not in UTF-8; save it again as “CSV UTF-8”."}) from None
-    finally:
-        text.detach()
-
-
-def _delimiter(header: str) -> str:
-    return ";" if header.count(";") > header.count(",") else ","
+    for row in sheets.read(file, _names):
+        yield row.number, row.errors or _entry(row.cells)
 
 
 def _names(cells: list[str]) -> list[str]:
-    names = [cell.strip().lower() for cell in cells]
-    unknown = f"There is no such column; there are {', '.join(COLUMNS)}."
-    errors = {name(1, each or "a cell without a name"): unknown for each in names if each not in COLUMNS}
-    errors |= {name(1, each): "This column is missing." for each in NEEDED if each not in names}
-    errors |= {name(1, each): "This column is there twice." for each in COLUMNS if names.count(each) > 1}
-    if errors:
-        raise Invalid(errors)
-    return names
+    sheets.check_header(cells, COLUMNS, NEEDED)
+    return cells
 
 
-def _entry(names: list[str], cells: list[str]) -> LinkDraft | Mapping[str, str]:
-    if len(cells) != len(names):
-        return {"columns": f"The header has {len(names)} cells, this row {len(cells)}."}
-    given: dict[str, Any] = _NOTHING | {column: cell for column, cell in zip(names, cells, strict=True) if cell}
+def _entry(cells: Mapping[str, str]) -> LinkDraft | Mapping[str, str]:
+    given: dict[str, Any] = _NOTHING | dict(cells)
     errors = {}
     if "tags" in given:
         given["tags"] = tuple(given["tags"].split("|"))

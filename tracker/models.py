@@ -254,6 +254,10 @@ class LedgerEntry(Base):
     via: Mapped[str] = mapped_column(String(16), default="")
     conversion: Mapped[Conversion] = relationship(back_populates="entries")
 
+    @property
+    def money(self) -> Money | None:
+        return None if self.currency is None else Money(self.minor, self.currency)
+
 
 class Report(Base):
     """A conversion as reported, kept whatever became of it. Its event's id keeps a replay from adding another.

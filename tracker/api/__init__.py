@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from tracker.api import callback, campaigns, events, filtered, links, public, watching
+from tracker.api import callback, campaigns, conversions, events, filtered, links, public, watching
 from tracker.api.gate import Gate
 from tracker.api.openapi import PREFIX
 from tracker.api.problems import problem
@@ -13,7 +13,13 @@ from tracker.api.problems import problem
 
 def register(app: Flask) -> None:
     """Adds the API."""
-    for blueprint in (links.blueprint, campaigns.blueprint, events.blueprint, filtered.blueprint):
+    for blueprint in (
+        links.blueprint,
+        campaigns.blueprint,
+        conversions.blueprint,
+        events.blueprint,
+        filtered.blueprint,
+    ):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)

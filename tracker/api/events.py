@@ -1,22 +1,21 @@
-"""Recent events, conversions and the workspace over REST."""
+"""Recent events and the workspace over REST."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, current_app
 from sqlalchemy.orm import Session
 
-from tracker import campaigns, conversions, days, links
+from tracker import campaigns, days, links
 from tracker.api import shapes
 from tracker.api.access import protected, workspace
 from tracker.api.openapi import document, operation
 from tracker.api.problems import answer
-from tracker.api.schemas import EventsQuery, PageQuery, read_query
-from tracker.api.tables import csv_stream, page_answer, page_by_id, wants_csv
+from tracker.api.schemas import EventsQuery, read_query
+from tracker.api.tables import csv_stream, page_answer, wants_csv
 from tracker.errors import Invalid
 from tracker.events import Kind, Verdict
 from tracker.extensions import db
@@ -98,19 +97,6 @@ def _pages(workspace_id: int) -> Iterator[list[dict[str, Any]]]:
         codes = links.codes_of(db.session(), (event.link_id for event in shown if event.link_id))
         db.session.rollback()  # nothing is held while the reader takes its time
         yield [shapes.event(event, codes) for event in shown]
-
-
-@blueprint.get("/conversions")
-@blueprint.get("/conversions.csv")
-@operation("Conversions, newest first", query=PageQuery)
-def recorded() -> Response:
-    return page_by_id(partial(conversions.recent, db.session(), workspace()), shapes.conversion)
-
-
-@blueprint.get("/conversions/reports")
-@operation("Every conversion report as it came in, with what became of it", query=PageQuery)
-def reported() -> Response:
-    return page_by_id(partial(conversions.recent_reports, db.session(), workspace()), shapes.report)
 
 
 @blueprint.get("/workspace")

@@ -9,6 +9,7 @@ import orjson
 from flask import request
 from marshmallow import Schema, ValidationError, fields, validate
 
+from tracker import inbox
 from tracker.claims import STATUSES
 from tracker.errors import Invalid, Malformed
 from tracker.events import Kind, Verdict
@@ -136,6 +137,42 @@ class EventsQuery(PageQuery):
     )
     campaign = fields.String(load_default=None, validate=SOUGHT, metadata={"description": "A campaign's slug."})
     since = fields.AwareDateTime(load_default=None, metadata={"description": "Only from this instant on."})
+
+
+class SalesQuery(PageQuery):
+    campaign = fields.String(load_default=None, validate=SOUGHT, metadata={"description": "A campaign's slug."})
+    sale = fields.String(
+        load_default=None, validate=SOUGHT, metadata={"description": "An order id or a click id, exactly."}
+    )
+    from_ = fields.Date(data_key="from", load_default=None, metadata={"description": "First local date, inclusive."})
+    to = fields.Date(load_default=None, metadata={"description": "Last local date, inclusive."})
+
+
+class ReportsQuery(SalesQuery):
+    result = fields.String(load_default=None, validate=validate.OneOf(inbox.RESULTS))
+    reason = fields.String(load_default=None, validate=SOUGHT)
+    via = fields.String(load_default=None, validate=validate.OneOf(inbox.VIAS))
+
+
+class ConversionsQuery(SalesQuery):
+    status = fields.String(load_default=None, validate=validate.OneOf(STATUSES))
+    goal = fields.String(load_default=None, validate=SOUGHT)
+    matched_by = fields.String(load_default=None, validate=validate.OneOf(inbox.MATCHED_BY))
+
+
+class ConversionEdit(Schema):
+    status = fields.String(metadata={"enum": list(STATUSES)})
+    value = fields.String(metadata={"description": "A decimal, as 49.90."})
+    currency = fields.String()
+
+
+class ReportMatch(Schema):
+    click_id = fields.String()
+    campaign = fields.String(metadata={"description": "A campaign's slug."})
+
+
+class ImportQuery(Schema):
+    dry_run = fields.Boolean(load_default=False)
 
 
 class PeriodQuery(Schema):

@@ -83,7 +83,24 @@ def conversion(row: Conversion) -> dict[str, Any]:
         "clicked_at": instant(days.from_ms(row.click_at_ms)),
         "converted_at": instant(row.converted_at),
         "outside_window": row.outside_window,
+        "matched_by": row.matched_by,
+        "test": row.is_test,
     }
+
+
+def conversion_with_ledger(row: Conversion) -> dict[str, Any]:
+    """Ledger amounts are differences: their sum up to any instant is what the conversion was worth then."""
+    ledger = [
+        {
+            "at": instant(entry.at),
+            "via": entry.via,
+            "status": entry.status,
+            "value": Money(entry.minor, entry.currency).amount if entry.currency else None,
+            "currency": entry.currency,
+        }
+        for entry in row.entries
+    ]
+    return conversion(row) | {"ledger": ledger}
 
 
 def report(row: Report) -> dict[str, Any]:

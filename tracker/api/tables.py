@@ -91,9 +91,16 @@ def page_answer(rows: Sequence[Mapping[str, Any]], next_cursor: str | None) -> R
     return answer(200, {"items": rows, "next_cursor": next_cursor})
 
 
-def page_by_id(fetch: Callable[..., Sequence[Row]], shape: Callable[[Row], Mapping[str, Any]]) -> Response:
-    """One page of a list that is ordered by id, newest first. Raises Invalid for a bad limit or cursor."""
-    query = read_query(PageQuery)
+def page_by_id(
+    fetch: Callable[..., Sequence[Row]],
+    shape: Callable[[Row], Mapping[str, Any]],
+    query: Mapping[str, Any] | None = None,
+) -> Response:
+    """One page of a list that is ordered by id, newest first. Raises Invalid for a bad limit or cursor.
+
+    `query` is one that has been read already, with a limit and a cursor among others.
+    """
+    query = read_query(PageQuery) if query is None else query
     found = fetch(before_id=_cursor_id(query["cursor"]), limit=query["limit"])
     return page_answer([shape(row) for row in found], str(found[-1].id) if len(found) == query["limit"] else None)
 

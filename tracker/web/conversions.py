@@ -1,29 +1,250 @@
-"""The inbox of conversions: what was reported, what became of each report and why, and the conversions themselves."""
+"""The inbox of conversions: what was reported, what became of it, and what can be done about it."""
 
 from __future__ import annotations
 
-from flask import Blueprint, render_template
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from tracker import conversions
+from tracker import campaigns, conversions, days, inbox
+from tracker.api import conversions as sales
+from tracker.api.schemas import ConversionsQuery, ReportsQuery, load
+from tracker.errors import Invalid, NotFound
 from tracker.extensions import db
-from tracker.models import Workspace
+from tracker.inbox import WantedConversions, WantedReports
+from tracker.models import Conversion, Report, Workspace
+from tracker.services import services
+from tracker.web import responses, words
 from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
 
 pages = Blueprint("conversions", __name__)
+responses.add_not_found(pages)
+
+REPORT_FILTERS = ("result", "reason", "via", "campaign", "sale", "from", "to")
+CONVERSION_FILTERS = ("status", "goal", "matched_by", "campaign", "sale", "from", "to")
+TICKED_MAX = PAGE_SIZE
+CAMPAIGNS_OFFERED = 200  # the newest
+_SENTENCES = {
+    "from": "A day as 2027-01-31.",
+    "to": "A day as 2027-01-31.",
+    "sale": "At most 200 characters, none of them a control character.",
+    "campaign": "There is no such campaign.",
+}
+_CHOOSE = "Choose one of the list, or any."
 
 
-@pages.get("/conversions")
+def _asked(names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: text for name in names if (text := request.values.get(name, "").strip())}
+
+
+def _sentences(errors: Mapping[str, str]) -> dict[str, str]:
+    named = {"from" if name == "from_" else name for name in errors}
+    return {name: _SENTENCES.get(name, _CHOOSE) for name in named}
+
+
+def _wanted_reports(workspace: Workspace) -> WantedReports:
+    """Raises Invalid, a sentence a field of the form."""
+    try:
+        return sales.wanted_reports(db.session(), workspace, load(ReportsQuery, _asked(REPORT_FILTERS)))
+    except Invalid as error:
+        raise Invalid(_sentences(error.errors)) from None
+    except NotFound:
+        raise Invalid({"campaign": _SENTENCES["campaign"]}) from None
+
+
+def _wanted_conversions(workspace: Workspace) -> WantedConversions:
+    try:
+        return sales.wanted_conversions(db.session(), workspace, load(ConversionsQuery, _asked(CONVERSION_FILTERS)))
+    except Invalid as error:
+        raise Invalid(_sentences(error.errors)) from None
+    except NotFound:
+        raise Invalid({"campaign": _SENTENCES["campaign"]}) from None
+
+
+@pages.get("/conversions", endpoint="inbox")
 @signed_in
-def inbox(workspace: Workspace) -> ResponseReturnValue:
-    session, size = db.session(), PAGE_SIZE + 1
-    reports = conversions.recent_reports(session, workspace, before_id=id_from_query("reports_before"), limit=size)
-    known = conversions.recent(session, workspace, before_id=id_from_query("before"), limit=size)
-    return render_template(
-        "conversions/inbox.html",
-        reports=reports[:PAGE_SIZE],
-        reports_before=reports[PAGE_SIZE - 1].id if len(reports) > PAGE_SIZE else None,
-        conversions=known[:PAGE_SIZE],
-        before=known[PAGE_SIZE - 1].id if len(known) > PAGE_SIZE else None,
+def reports(workspace: Workspace) -> ResponseReturnValue:
+    session, errors, found = db.session(), {}, []
+    try:
+        wanted = _wanted_reports(workspace)
+        found = inbox.reports(session, workspace, wanted, before_id=id_from_query("before"), limit=PAGE_SIZE + 1)
+    except Invalid as error:
+        errors = error.errors
+    page = render_template(
+        "conversions/reports.html",
+        reports=found[:PAGE_SIZE],
+        before=found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None,
+        has_any=bool(found) or inbox.any_of(session, Report, workspace),
+        asked=_asked(REPORT_FILTERS),
+        errors=errors,
+        reasons=inbox.reasons(session, workspace),
+        campaigns=campaigns.listed(session, workspace, before_id=None, limit=CAMPAIGNS_OFFERED),
+        unmatched=conversions.unmatched_count(session, workspace),
+        judged_again=conversions.JUDGED_AGAIN,
+    )
+    return page, 422 if errors else 200
+
+
+@pages.get("/conversions/recorded")
+@signed_in
+def recorded(workspace: Workspace) -> ResponseReturnValue:
+    session, errors, found = db.session(), {}, []
+    try:
+        wanted = _wanted_conversions(workspace)
+        found = inbox.recorded(session, workspace, wanted, before_id=id_from_query("before"), limit=PAGE_SIZE + 1)
+    except Invalid as error:
+        errors = error.errors
+    page = render_template(
+        "conversions/recorded.html",
+        conversions=found[:PAGE_SIZE],
+        before=found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None,
+        has_any=bool(found) or inbox.any_of(session, Conversion, workspace),
+        asked=_asked(CONVERSION_FILTERS),
+        errors=errors,
+        goals=inbox.goals(session, workspace),
+        campaigns=campaigns.listed(session, workspace, before_id=None, limit=CAMPAIGNS_OFFERED),
         unmatched=conversions.unmatched_count(session, workspace),
     )
+    return page, 422 if errors else 200
+
+
+@pages.get("/conversions/reports.csv")
+@signed_in
+def reports_csv(workspace: Workspace) -> ResponseReturnValue:
+    try:
+        return sales.reports_csv(workspace, _wanted_reports(workspace))
+    except Invalid:
+        return redirect(url_for("conversions.inbox", **_asked(REPORT_FILTERS)), code=303)
+
+
+@pages.get("/conversions/recorded.csv")
+@signed_in
+def recorded_csv(workspace: Workspace) -> ResponseReturnValue:
+    try:
+        return sales.conversions_csv(workspace, _wanted_conversions(workspace))
+    except Invalid:
+        return redirect(url_for("conversions.recorded", **_asked(CONVERSION_FILTERS)), code=303)
+
+
+@pages.post("/conversions/replay")
+@signed_in
+def replay(workspace: Workspace) -> ResponseReturnValue:
+    """Judges the reports that a filter leaves again, a slice at a time: the page goes on by itself where it can."""
+    results: Counter[str] = Counter({name: _number(f"was_{name}") for name in inbox.RESULTS})
+    try:
+        wanted = _wanted_reports(workspace)
+    except Invalid:
+        return redirect(url_for("conversions.inbox", **_asked(REPORT_FILTERS)), code=303)
+    before_id = _number("before") or None
+    retried = inbox.retry_some(db.session(), workspace, wanted, services().settings.secrets.keys, before_id=before_id)
+    results.update(retried.results)
+    return render_template("conversions/replay.html", results=+results, retried=retried, asked=_asked(REPORT_FILTERS))
+
+
+def _number(name: str) -> int:
+    text = request.form.get(name, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else 0
+
+
+@pages.post("/conversions/replay/ticked")
+@signed_in
+def replay_ticked(workspace: Workspace) -> ResponseReturnValue:
+    """Judges the ticked reports again."""
+    ids = {int(text) for text in request.form.getlist("report")[:TICKED_MAX] if text.isdecimal() and len(text) <= 18}
+    keys = services().settings.secrets.keys
+    results = inbox.retry_these(db.session(), workspace, ids, keys)
+    flash(_said(results) if ids else "Tick the reports that are to be judged again.")
+    return redirect(url_for("conversions.inbox", **_asked(REPORT_FILTERS)), code=303)
+
+
+def _said(results: Mapping[str, int]) -> str:
+    return "Judged again: " + ", ".join(f"{n:,} {words.of_result(name)}" for name, n in sorted(results.items())) + "."
+
+
+@pages.get("/conversions/reports/<int:report_id>")
+@signed_in
+def report(workspace: Workspace, report_id: int) -> ResponseReturnValue:
+    return _report_page(workspace, inbox.report(db.session(), workspace, report_id), {}, {})
+
+
+def _report_page(
+    workspace: Workspace, found: Report, typed: Mapping[str, str], errors: Mapping[str, str]
+) -> ResponseReturnValue:
+    session, secrets = db.session(), services().settings.secrets
+    is_open = found.result in conversions.JUDGED_AGAIN
+    page = render_template(
+        "conversions/report.html",
+        report=found,
+        is_open=is_open,
+        candidates=inbox.candidates(session, services().store, workspace, found, secrets.click_key)
+        if is_open and not found.gpc
+        else [],
+        campaigns=campaigns.listed(session, workspace, before_id=None, limit=CAMPAIGNS_OFFERED),
+        typed=typed,
+        errors=errors,
+    )
+    return page, 422 if errors else 200
+
+
+@pages.post("/conversions/reports/<int:report_id>/retry")
+@signed_in
+def retry(workspace: Workspace, report_id: int) -> ResponseReturnValue:
+    found = inbox.report(db.session(), workspace, report_id)
+    outcome = conversions.retry(db.session(), found, services().settings.secrets.keys)
+    db.session.commit()
+    flash(f"Judged again: {words.of_result(outcome.result)}. {outcome.hint or ''}".strip())
+    return redirect(url_for("conversions.report", report_id=report_id), code=303)
+
+
+@pages.post("/conversions/reports/<int:report_id>/match")
+@signed_in
+def match(workspace: Workspace, report_id: int) -> ResponseReturnValue:
+    """Gives a report to a click, chosen or typed, or to a campaign."""
+    found = inbox.report(db.session(), workspace, report_id)
+    typed = {name: request.form.get(name, "").strip() for name in ("click_id", "campaign")}
+    typed["click_id"] = typed["click_id"] or request.form.get("chosen", "")
+    try:
+        outcome = inbox.match(db.session(), workspace, found, services().settings.secrets.keys, **typed)
+    except Invalid as error:
+        db.session.rollback()
+        return _report_page(workspace, inbox.report(db.session(), workspace, report_id), typed, error.errors)
+    flash(f"Given by hand: {words.of_result(outcome.result)}, campaign {outcome.campaign}.")
+    return redirect(url_for("conversions.show", conversion_id=outcome.conversion_id), code=303)
+
+
+@pages.get("/conversions/recorded/<int:conversion_id>")
+@signed_in
+def show(workspace: Workspace, conversion_id: int) -> ResponseReturnValue:
+    return _conversion_page(inbox.conversion(db.session(), workspace, conversion_id), {}, {})
+
+
+def _conversion_page(found: Conversion, typed: Mapping[str, str], errors: Mapping[str, str]) -> ResponseReturnValue:
+    page = render_template(
+        "conversions/show.html",
+        conversion=found,
+        reports=inbox.reports_of(db.session(), found),
+        clicked_at=days.from_ms(found.click_at_ms),
+        typed=typed,
+        errors=errors,
+    )
+    return page, 422 if errors else 200
+
+
+@pages.post("/conversions/recorded/<int:conversion_id>/correct")
+@signed_in
+def correct(workspace: Workspace, conversion_id: int) -> ResponseReturnValue:
+    """Changes status and value by hand: a row more in the ledger."""
+    found = inbox.conversion(db.session(), workspace, conversion_id)
+    typed: dict[str, Any] = {name: request.form.get(name, "").strip() for name in ("status", "value", "currency")}
+    try:
+        amount = sales.read_amount(typed["value"], typed["currency"], found, workspace)
+        changed = inbox.correct(db.session(), found, status=typed["status"], amount=amount)
+    except Invalid as error:
+        db.session.rollback()
+        found = inbox.conversion(db.session(), workspace, conversion_id)
+        return _conversion_page(found, typed, error.errors)
+    flash("Corrected: a row more stands in the ledger." if changed else "That is how it was: nothing changed.")
+    return redirect(url_for("conversions.show", conversion_id=conversion_id), code=303)

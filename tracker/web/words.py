@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracker.events import Kind, Verdict
+from tracker.models import Campaign
 from tracker.stores import SEARCHED_MAX as SEARCHED_MAX
 
 # Each verdict: its name on a page, what many of them are called, and why it does or does not count.
@@ -34,7 +35,16 @@ RESULTS = {
     "duplicate": "Known already; nothing changed.",
     "updated": "Known already; something was added or changed.",
     "unmatched": "Kept, but it belongs to no click.",
-    "refused": "Kept, but a value cannot be used.",
+    "refused": "Kept, but it cannot be used as it is.",
+    "test": "Tried out: shown, and counted nowhere.",
+}
+RESULT_TONES = {"unmatched": "warning", "refused": "bad", "duplicate": "plain", "test": "plain"}
+VIAS = {"pixel": "pixel", "callback": "callback", "import": "file", "hand": "by hand"}
+MATCHED_BY = {
+    "click": "its click id",
+    "customer": "a click of the same customer",
+    "view": "an impression, without a click",
+    "hand": "hand",
 }
 REASONS = {
     "no_click_id": "no click id",
@@ -115,6 +125,11 @@ def kind(number: int) -> str:
     return KINDS[Kind(number)]
 
 
+def of_result(word: str) -> str:
+    """A result as a word among others."""
+    return {"test": "a test"}.get(word, word)
+
+
 def reason(word: str | None) -> str:
     return "" if word is None else REASONS.get(word, word.replace("_", " "))
 
@@ -136,6 +151,34 @@ def verdict_choices() -> list[tuple[str, str]]:
 
 def kind_choices() -> list[tuple[str, str]]:
     return [(kind.word, name) for kind, name in KINDS.items()]
+
+
+def result_choices() -> list[tuple[str, str]]:
+    return [(word, of_result(word)) for word in RESULTS]
+
+
+def reason_choices(found: list[str]) -> list[tuple[str, str]]:
+    return [(word, reason(word)) for word in found]
+
+
+def via_choices() -> list[tuple[str, str]]:
+    return [(word, VIAS[word]) for word in ("pixel", "callback", "import")]
+
+
+def status_choices() -> list[tuple[str, str]]:
+    return list(STATUSES.items())
+
+
+def matched_choices() -> list[tuple[str, str]]:
+    return list(MATCHED_BY.items())
+
+
+def as_they_are(found: list[str]) -> list[tuple[str, str]]:
+    return [(each, each) for each in found]
+
+
+def campaign_choices(found: list[Campaign]) -> list[tuple[str, str]]:
+    return [(each.slug, each.name) for each in found]
 
 
 SIGNATURE_MODES = {

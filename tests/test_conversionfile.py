@@ -1,0 +1,219 @@
+"""Conversions as a CSV file: tried without a trace, recorded once, gone on with after a crash."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from tests.conftest import Api
+from tests.databases import Database
+from tests.serving import Server
+from tracker import conversionfile, days
+from tracker.config import Settings
+from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
+
+MakeLink = Callable[..., Link]
+Upload = Callable[[str], Any]
+
+
+@pytest.fixture
+def cid(client: FlaskClient, make_link: MakeLink) -> str:
+    return str(client.get(f"/{make_link().code}").headers["Location"].partition("cid=")[2][:28])
+
+
+@pytest.fixture
+def upload(owner: FlaskClient) -> Upload:
+    return lambda text: owner.post("/app/conversions/import", data={"file": (io.BytesIO(text.encode()), "sales.csv")})
+
+
+def count(session: Session, model: Any) -> int:
+    session.expire_all()
+    return session.scalar(select(func.count()).select_from(model)) or 0
+
+
+def through(owner: FlaskClient, page: str, action: str) -> str:
+    """Goes on until the page has nothing left to go on with."""
+    path = re.search(rf'action="([^"]+/{action})"', page)
+    while path:
+        answer = owner.post(path[1], follow_redirects=True)
+        assert answer.status_code == 200, answer.text
+        page = answer.text
+        path = re.search(rf'action="([^"]+/{action})"', page)
+    return page
+
+
+def test_a_file_is_tried_first_and_stored_when_told_to(
+    owner: FlaskClient, upload: Upload, cid: str, session: Session
+) -> None:
+    text = f"Order_ID;cid;amount;currency\nA-1;{cid};49.90;EUR\nA-1;{cid};49.90;EUR\nA-2;;5;EUR\nA-3;{cid};ten;EUR\n"
+    answer = upload(text)
+    assert answer.status_code == 303
+    page = owner.get(answer.location).text
+    assert "nothing is stored yet" in page
+    assert [page.count(f">{word}</span>") for word in ("recorded", "duplicate", "unmatched", "refused")] == [1, 1, 2, 2]
+    assert (count(session, Conversion), count(session, Report)) == (0, 0)
+    page = through(owner, page, "record")
+    assert "Stored" in page
+    assert (count(session, Conversion), count(session, Report), count(session, LedgerEntry)) == (1, 4, 1)
+    table = list(csv.DictReader(io.StringIO(owner.get(f"{answer.location}/rows.csv").text)))
+    assert [(row["row"], row["result"]) for row in table] == [
+        ("2", "recorded"),
+        ("3", "duplicate"),
+        ("4", "unmatched"),
+        ("5", "refused"),
+    ]
+    assert "value" in table[3]["errors"]
+    assert {report.via for report in session.scalars(select(Report))} == {"import"}
+    owner.post(f"{answer.location}/drop")
+    assert owner.get(answer.location).status_code == 404
+
+
+def test_the_same_file_again_changes_nothing(owner: FlaskClient, upload: Upload, cid: str, session: Session) -> None:
+    text = f"order,cid,value,currency,status\nA-1,{cid},49.90,EUR,approved\nA-1,,,,refunded\n"
+    for _ in range(2):
+        through(owner, owner.get(upload(text).location).text, "record")
+    assert (count(session, Conversion), count(session, LedgerEntry)) == (1, 2)
+    sale = session.scalars(select(Conversion)).one()
+    assert sale.status == "refunded"
+
+
+def test_it_goes_on_where_it_was_stopped_and_no_row_is_recorded_twice(
+    settings: Settings, session: Session, workspace: Workspace, cid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversionfile, "ROWS_AT_ONCE", 3)
+    lines = "".join(f"A-{n},{cid},1\n" for n in range(10))
+    file = io.BytesIO(f"order,cid,value\n{lines}".encode())
+    keys = settings.secrets.keys
+    kept = conversionfile.keep(settings.data_dir, workspace, file, keys, days.now())
+    assert conversionfile.go_on(session, workspace, kept, keys, dry_run=False).done == 3
+    # A crash after the commit and before its lines were written, and one in the middle of a line.
+    log = kept.log(dry_run=False)
+    log.write_bytes(log.read_bytes().splitlines(keepends=True)[0] + b'{"row": 3, "res')
+    found = conversionfile.find(settings.data_dir, workspace, kept.name)
+    while not (state := conversionfile.go_on(session, workspace, found, keys, dry_run=False)).is_over:
+        pass
+    assert (state.done, state.results) == (10, {"recorded": 10})
+    assert (count(session, Conversion), count(session, Report), count(session, LedgerEntry)) == (10, 10, 10)
+
+
+def test_a_dry_run_knows_what_its_earlier_rows_would_have_made(
+    settings: Settings, session: Session, workspace: Workspace, cid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversionfile, "ROWS_AT_ONCE", 1)
+    keys = settings.secrets.keys
+    file = io.BytesIO(f"order,cid,value\nA-1,{cid},1\nA-1,{cid},2\n".encode())
+    kept = conversionfile.keep(settings.data_dir, workspace, file, keys, days.now())
+    conversionfile.go_on(session, workspace, kept, keys, dry_run=True)
+    state = conversionfile.go_on(session, workspace, kept, keys, dry_run=True)
+    assert state.results == {"recorded": 1, "updated": 1}
+    assert count(session, Report) == 0
+
+
+def test_no_customer_is_written_into_the_data_folder(
+    settings: Settings, session: Session, workspace: Workspace, upload: Upload
+) -> None:
+    upload("order,customer\nA-1,ada@example.org\n")
+    [kept] = (settings.data_dir / conversionfile.FOLDER).glob("*.rows")
+    assert b"ada@example.org" not in kept.read_bytes()
+    assert b"customer_hash" in kept.read_bytes()
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_waited_for_a_day_is_deleted(
+    settings: Settings, workspace: Workspace, upload: Upload, session: Session
+) -> None:
+    upload("order\nA-1\n")
+    folder = settings.data_dir / conversionfile.FOLDER
+    [kept] = folder.glob("*.rows")
+    conversionfile.clear(settings.data_dir, days.now())
+    assert kept.exists()
+    conversionfile.clear(settings.data_dir, days.from_ms(days.to_ms(days.now()) + 86_400_001))
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "tells sales apart"),
+        ("order\n", "no row"),
+        ("order,colour\nA-1,red\n", "no such column"),
+        ("order,oid\nA-1,A-1\n", "twice"),
+        ("value\n1\n", "tells sales apart"),
+        ('order\n"A-1\n', "no CSV"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_and_not_kept(
+    settings: Settings, upload: Upload, text: str, said: str
+) -> None:
+    answer = upload(text)
+    assert answer.status_code == 422
+    assert said in answer.text
+    assert list((settings.data_dir / conversionfile.FOLDER).glob("*")) == []
+
+
+def test_limits_are_named(owner: FlaskClient, upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert owner.post("/app/conversions/import", data={}).status_code == 422
+    monkeypatch.setattr(conversionfile, "ROWS_MAX", 1)
+    assert "At most 1 rows" in upload("order\nA\nB\n").text
+    monkeypatch.setattr(conversionfile, "BYTES_MAX", 5)
+    assert "at most 5 bytes" in upload("order\nA\n").text
+
+
+def test_an_instant_may_be_written_as_people_do(owner: FlaskClient, upload: Upload, cid: str, session: Session) -> None:
+    at = days.now().replace(microsecond=0)
+    text = f"order,cid,ts\nA-1,{cid},{at.isoformat()}\nA-2,{cid},2026-01-01T10:00\n"
+    page = through(owner, owner.get(upload(text).location).text, "record")
+    assert "needs its offset" in page
+    assert session.scalars(select(Conversion)).one().told_at_ms == days.to_ms(at)
+
+
+def test_a_file_is_its_workspaces_own(owner: FlaskClient, upload: Upload, settings: Settings) -> None:
+    location = upload("order\nA-1\n").location
+    name = location.rpartition("/")[2]
+    stranger = name.replace("w1-", "w2-", 1)
+    folder = settings.data_dir / conversionfile.FOLDER
+    (folder / f"{name}.rows").rename(folder / f"{stranger}.rows")
+    for path in (f"/app/conversions/import/{stranger}", "/app/conversions/import/..%2Fx", location):
+        assert owner.get(path).status_code == 404
+
+
+def test_the_command_takes_a_file(database: Database, session: Session, cid: str, tmp_path: Path) -> None:
+    file = tmp_path / "sales.csv"
+    file.write_text(f"order,cid,value\nA-1,{cid},10\nA-2,{cid},x\n")
+    command = [Server.COMMAND, "conversions", "import", str(file)]
+
+    def run(*options: str) -> str:
+        done = subprocess.run(
+            [*command, *options], env=os.environ | database.environ, capture_output=True, text=True, check=True
+        )
+        return done.stdout + done.stderr
+
+    assert "Would be: 1 recorded, 1 refused." in run("--dry-run")
+    assert count(session, Report) == 0
+    assert [row["result"] for row in json.loads(run("--json"))] == ["recorded", "refused"]
+    assert "1 duplicate, 1 refused." in run()
+    assert count(session, Conversion) == 1
+
+
+def test_the_api_takes_a_file(api: Api, cid: str, session: Session, settings: Settings) -> None:
+    body = f"order,cid,value,currency\nA-1,{cid},10,EUR\nA-2,{cid},x,EUR\n"
+    tried = api("POST", "/conversions/import?dry_run=1", data=body)
+    assert (tried.status_code, tried.json["stored"], count(session, Report)) == (200, False, 0)
+    done = api("POST", "/conversions/import", data=body)
+    assert done.json["results"] == {"recorded": 1, "refused": 1}
+    assert done.json["rows"][1]["row"] == 3
+    assert count(session, Conversion) == 1
+    assert api("POST", "/conversions/import", data="colour\nred\n").status_code == 422
+    assert list((settings.data_dir / conversionfile.FOLDER).iterdir()) == []

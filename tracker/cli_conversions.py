@@ -1,0 +1,52 @@
+"""The commands about conversions: a file of them brought in."""
+
+from __future__ import annotations
+
+import json
+from typing import BinaryIO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tracker import conversionfile, days
+from tracker.installation import opened
+
+
+@click.group("conversions")
+def group() -> None:
+    """Conversions: bring in a file of them."""
+
+
+@group.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--dry-run", is_flag=True, help="Say what would become of each row, and store nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print what became of each row as JSON.")
+def bring_in(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
+    """Record the conversions and corrections of a CSV FILE (- for standard input).
+
+    The header names parameters of the callback: order, cid, value, currency, status, goal, customer, ts, event_id. The
+    same file again changes nothing.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("Rows:"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with opened() as (settings, _, session, workspace):
+        keys = settings.secrets.keys
+        upload = conversionfile.keep(settings.data_dir, workspace, file, keys, days.now())
+        try:
+            state = conversionfile.progress(upload, dry_run=dry_run)
+            with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown:
+                rows = shown.add_task("", total=state.rows)
+                while not state.is_over:
+                    state = conversionfile.go_on(session, workspace, upload, keys, dry_run=dry_run)
+                    shown.update(rows, completed=state.done)
+            if as_json:
+                found = conversionfile.outcomes(upload, dry_run=dry_run)
+                click.echo(json.dumps([conversionfile.as_row(done) for done in found], ensure_ascii=False))
+            else:
+                for done in state.faults:
+                    click.echo("row {row}: {result}. {errors}".format(**conversionfile.as_row(done)), err=True)
+                told = ", ".join(f"{n:,} {result}" for result, n in sorted(state.results.items()))
+                click.echo(f"{'Would be: ' if dry_run else ''}{told}.", err=True)
+        finally:
+            upload.drop()
