@@ -21,6 +21,7 @@
   const held = [];
   const memory = {};
   let imagesBlocked;
+  let leaving;
 
   const ready = () => consent && !document.prerendering;
   const gpc = () => navigator.globalPrivacyControl;
@@ -113,9 +114,9 @@
   };
   const send = (sale) => {
     const url = `${src.origin}/c/${option("key")}.gif?${anonymous(new URLSearchParams(sale[0]))}`;
-    const others = () => load(SALES).filter((other) => other[0] !== sale[0]);
-    const arrived = () => save(SALES, others());
-    const failed = () => save(SALES, [...others(), [sale[0], sale[1], 0]]);
+    const isOther = (one) => one[0] !== sale[0];
+    const arrived = () => save(SALES, load(SALES).filter(isOther));
+    const failed = () => save(SALES, load(SALES).map((one) => (isOther(one) ? one : [one[0], one[1], 0])));
     const element = (tag) => Object.assign(document.createElement(tag), { src: url, nonce: me.nonce });
     // A policy that let this script in lets us ask for our picture as if it were one; nothing of it is run.
     const byScript = () => {
@@ -123,6 +124,8 @@
       arrived();
     };
     const byImage = () => {
+      // Chromium calls a request failed that goes on while its page is left.
+      if (leaving) return;
       const image = element("img");
       image.onload = arrived;
       image.onerror = () => setTimeout(() => (imagesBlocked && navigator.onLine ? byScript() : failed()));
@@ -155,6 +158,7 @@
   for (const name of ["popstate", "pageshow", "online", "DOMContentLoaded", "prerenderingchange", "submit"]) {
     addEventListener(name, start, true);
   }
+  for (const name of ["pagehide", "pageshow"]) addEventListener(name, () => (leaving = name === "pagehide"));
   addEventListener("securitypolicyviolation", (event) => {
     imagesBlocked ||= event.effectiveDirective === "img-src" && event.blockedURI.startsWith(src.origin);
   });

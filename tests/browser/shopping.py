@@ -23,6 +23,7 @@ class Shop:
         self.server = server
         self.url = url
         self.key = str(server.api("GET", "/workspace")["key"])
+        self.seen: list[str] = []
         self.pages: dict[str, tuple[str, dict[str, str]]] = {}
 
     def tag(self, attributes: str = "defer", file: str = "t.js") -> str:
@@ -80,6 +81,7 @@ def open_shop(server: Server) -> Iterator[Shop]:
 
     class Door(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            shop.seen.append(self.path)
             html, headers = shop.pages.get(urlsplit(self.path).path, ("<!doctype html><title>Empty</title>", {}))
             body = html.encode()
             self.send_response(200)
