@@ -58,11 +58,12 @@ crash: tools postgresql ## the tests that kill processes, for longer (ARGS='-x')
 wheel: environment ## build a wheel into dist/
 	@$(PY) -m hatchling build --target wheel
 
-script: ## make the newest static/t.<n>.js from its source, static/t.js; released ones never change (needs Debian's terser)
+script: environment ## make the newest t.<n>.js from its source static/t.js; a released one never changes
 	@command -v terser >/dev/null || $(call apt,terser)
-	@version=$$(sed -n 's/^SCRIPT_VERSION = //p' tracker/api/public.py); \
+	@version=$$($(PY) -c 'from tracker.snippets import SCRIPT_VERSION; print(SCRIPT_VERSION)'); \
 		NODE_PATH=/usr/share/nodejs terser static/t.js --compress --mangle --comments '/^!/' --output "static/t.$$version.js"; \
-		echo "static/t.$$version.js: $$(gzip -9 <static/t.$$version.js | wc -c) bytes compressed"
+		echo "static/t.$$version.js: $$(gzip -9 <static/t.$$version.js | wc -c) bytes compressed," \
+		"sha384-$$(openssl dgst -sha384 -binary static/t.$$version.js | openssl base64 -A)"
 
 lock: ## write requirements/ anew from pyproject.toml (needs uv; LOCK_FLAGS=--upgrade takes the newest versions)
 	$(COMPILE) pyproject.toml -o requirements/base.txt

@@ -24,6 +24,7 @@ class Shop:
         self.url = url
         self.key = str(server.api("GET", "/workspace")["key"])
         self.seen: list[str] = []
+        self.posted: list[bytes] = []
         self.pages: dict[str, tuple[str, dict[str, str]]] = {}
 
     def tag(self, attributes: str = "defer", file: str = "t.js") -> str:
@@ -90,6 +91,10 @@ def open_shop(server: Server) -> Iterator[Shop]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            shop.posted.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass
