@@ -55,7 +55,7 @@ def test_each_recipe_is_told_of_another_name_of_the_click_id(app: Flask) -> None
     for name in ("strict", "consent", "shopify-theme"):
         assert 'data-key="w_yourkey" data-param="ref"' in texts[name]
     assert 't.js?key=w_yourkey&param=ref"' in texts["tagmanager"]
-    assert "TRACKER_KEY . '&param=ref'" in texts["woocommerce"]
+    assert "t.js?key=w_yourkey&param=ref';" in texts["woocommerce"]
     assert 'args.get("ref"' in texts["flask"]
     assert "$_GET['ref']" in texts["php"]
     assert "$arg_ref" in texts["nginx"]

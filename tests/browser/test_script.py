@@ -41,7 +41,7 @@ def test_a_click_id_goes_with_the_visitor_to_the_sale(shopper: BrowserContext, s
     shop.page("/thanks")
     url = shop.click()
     page = shopper.new_page()
-    page.goto(url.replace(shop.url, shop.url))
+    page.goto(url)
     page.goto(shop.url + "/thanks")
     order = f"goes-{shopper.browser.browser_type.name}"
     sell(page, order, currency="EUR", goal="purchase", customer="ada@example.org")
@@ -113,6 +113,17 @@ def test_one_click_is_sent_without_a_list(shopper: BrowserContext, shop: Shop) -
     sell(page, order)
     shop.await_sale(order)
     assert "touches" not in shop.reports(order=order)[0]["params"]
+
+
+def test_landing_page_and_checkout_may_be_different_hosts_of_one_domain(shopper: BrowserContext, shop: Shop) -> None:
+    shop.page("/hosts", tag=shop.tag('data-domain="shop.localhost" defer'))
+    url = shop.click("/hosts")
+    page = shopper.new_page()
+    page.goto(url.replace("127.0.0.1", "www.shop.localhost"))
+    page.goto(shop.url.replace("127.0.0.1", "pay.shop.localhost") + "/hosts")
+    assert page.evaluate("tracker.cid()") == click_id(url)
+    page.evaluate("tracker.consent(false)")
+    assert cookie_of(shopper) == ""
 
 
 @pytest.mark.parametrize("how", ["pushState", "replaceState"])
