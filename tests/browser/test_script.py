@@ -283,7 +283,9 @@ def test_under_global_privacy_control_nobody_is_known(
     assert page.evaluate("navigator.globalPrivacyControl") is True
     assert (kept(page), page.evaluate("tracker.cid()"), cookie_of(context)) == ([], "", "")
     expect(page.locator("input[name=cid]")).to_have_value("")
-    sell(page, f"private-{kind}", customer="ada@example.org")
+    with page.expect_request(lambda request: "/c/" in request.url) as sent:
+        sell(page, f"private-{kind}", customer="ada@example.org")
+    assert "customer" not in sent.value.url
     (report,) = shop.await_reports(1, order=f"private-{kind}")
     assert {"cid", "touches", "customer", "customer_hash"}.isdisjoint(report["params"])
     assert report["result"] == "unmatched"
