@@ -27,7 +27,7 @@ ROWS = (
     ("reports",),
     ("bulk", "jobs"),
     ("aside", "conversions", "links", "privacy", "snippets"),
-    ("campaigns", "accounts", "claims", "filters"),
+    ("campaigns", "accounts", "claims", "filters", "testcodes"),
     ("destinations", "changes"),
     ("stores",),
     ("migrations",),

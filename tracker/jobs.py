@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import Engine, Text, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker import aside, changes, days, losses
+from tracker import aside, changes, days, losses, testcodes
 from tracker.config import Settings
 from tracker.extensions import empty_journal
 from tracker.models import Report, Salt
@@ -92,6 +92,11 @@ def trim_changes(on: Installation, now: datetime) -> None:
         changes.trim(session, now - CHANGES_KEPT)
 
 
+def forget_tests(on: Installation, now: datetime) -> None:
+    with Session(on.engine) as session:
+        testcodes.forget(session, now)
+
+
 def tidy_losses(on: Installation, now: datetime) -> None:
     losses.tidy(on.settings.spool_dir, days.to_ms(now))
 
@@ -106,6 +111,7 @@ TABLE: tuple[tuple[Job, int], ...] = (
     (empty_aside, 3600),
     (trim_orphans, 3600),
     (trim_changes, 3600),
+    (forget_tests, 3600),
     (tidy_losses, 3600),
 )
 

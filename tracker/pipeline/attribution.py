@@ -13,6 +13,7 @@ from tracker import claims, conversions, days
 from tracker.config import Secrets
 from tracker.events import Event, Kind, Verdict
 from tracker.models import Conversion, Link, Workspace
+from tracker.pipeline.issued import IssuedCodes
 from tracker.stores import EventStore, Revision
 
 IN_MAX = 500
@@ -38,6 +39,7 @@ class Places:
         self._session = session
         self._workspaces: dict[str, Workspace | None] = {}
         batch = list(batch)
+        self.issued = IssuedCodes(session, batch)
         hits = [event for event in batch if event.kind not in (Kind.CONVERSION, Kind.CALLBACK) or event.link_id]
         ids = sorted({event.link_id for event in hits if event.link_id})
         # Zero and not yet refused: the edge could not ask the database, so it is asked now.

@@ -143,7 +143,7 @@ class Wanted(NamedTuple):
     """Which events of a workspace are looked for; `None` leaves all in.
 
     With `code`, hits that asked for it when no link had it come beside those of `link_id`. `noted` leaves only
-    impressions and clicks of links that do not count, or count with a remark.
+    impressions and clicks of links that do not count, or count with a remark, and no tests.
     """
 
     kind: int | None = None
@@ -272,6 +272,10 @@ class EventStore(Protocol):
 
     def search(self, workspace_id: int, wanted: Wanted, *, before: EventId | None, limit: int) -> Search:
         """Events of a workspace that are as wanted, newest first, older than the id `before` where one is given."""
+        ...
+
+    def tests(self, workspace_id: int, code: str | None, *, since_ms: int, limit: int) -> list[StoredEvent]:
+        """Test hits with a code that was issued, or (`None`) with another, newest first; no more work than they are."""
         ...
 
     def orphans(self, workspace_id: int, first_day: int, last_day: int, limit: int) -> list[Orphan]:
