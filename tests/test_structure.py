@@ -27,6 +27,8 @@ ROWS = (
     ("reports",),
     ("bulk", "jobs"),
     ("aside", "conversions", "links", "privacy", "snippets"),
+    ("ledger",),
+    ("matching",),
     ("campaigns", "accounts", "claims", "filters", "testcodes"),
     ("destinations", "changes"),
     ("stores",),

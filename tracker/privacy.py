@@ -110,6 +110,6 @@ def forget(session: Session, store: EventStore, engine: Engine, held: Held) -> N
         session.execute(update(Conversion).where(Conversion.id.in_(ids)).values(customer=None, **NOTHING_KNOWN))
     for start in range(0, len(held.reports), IN_MAX):
         ids = [report.id for report in held.reports[start : start + IN_MAX]]
-        session.execute(update(Report).where(Report.id.in_(ids)).values(params={}))
+        session.execute(update(Report).where(Report.id.in_(ids)).values(params={}, agent=None))
     session.commit()
     empty_journal(engine)

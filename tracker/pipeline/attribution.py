@@ -80,8 +80,9 @@ def apply_conversion(session: Session, places: Places, event: Event, secrets: Se
         return Place(workspace.id)
     callback = event.kind == Kind.CALLBACK
     params = orjson.loads(event.params) if callback else claims.read_pixel(event.params)
-    sighting = claims.Sighting(event.at_ms, event.nonce, "callback" if callback else "pixel")
-    outcome = conversions.record(session, workspace, params, sighting, secrets.click_keys, secrets.customer_key)
+    via = claims.CALLBACK if callback else claims.PIXEL
+    sighting = claims.Sighting(event.at_ms, event.nonce, via, event.gpc, event.agent)
+    outcome = conversions.record(session, workspace, params, sighting, secrets.keys)
     if outcome.conversion_id is None:
         return Place(workspace.id)
     conversion = session.get_one(Conversion, outcome.conversion_id)
