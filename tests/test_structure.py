@@ -25,7 +25,7 @@ ROWS = (
     ("pipeline",),
     ("schema",),
     ("reports",),
-    ("bulk", "jobs"),
+    ("bulk", "debugging", "jobs"),
     ("aside", "conversions", "links", "privacy", "snippets"),
     ("ledger",),
     ("matching",),

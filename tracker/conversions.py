@@ -17,7 +17,7 @@ from tracker.config import Keys
 from tracker.errors import Invalid
 from tracker.extensions import insert_into
 from tracker.ledger import COUNTING as COUNTING
-from tracker.matching import HINTS, Found
+from tracker.matching import HINTS, Found, Match
 from tracker.models import Campaign, Conversion, Report, Workspace
 from tracker.stores import Dimension, StoredEvent
 
@@ -87,6 +87,18 @@ def give(
         raise Invalid({"test": HINTS["test"]})
     found = _given(session, workspace, claim, keys, click_id, campaign)
     return _renew(session, report, _settle_on(session, workspace, claim, found), claim)
+
+
+def rehearse(session: Session, report: Report, keys: Keys) -> tuple[Claim, Match]:
+    """What a stored report says and which click it names, as if it came in now; nothing is written. Raises Invalid."""
+    workspace = session.get_one(Workspace, report.workspace_id)
+    claim = understand(_params_of(report), workspace, _sighting_of(report), keys.customer)
+    match = matching.by_click_id(session, workspace, claim.cid, keys.click)
+    if match.found is None and (found := matching.by_customer(session, workspace, claim)) is not None:
+        match = Match(found)
+    if match.found is not None:
+        _check_instant(claim, match.found.at_ms)
+    return claim, match
 
 
 def _given(

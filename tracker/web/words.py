@@ -36,6 +36,33 @@ RESULTS = {
     "unmatched": "Kept, but it belongs to no click.",
     "refused": "Kept, but a value cannot be used.",
 }
+# What became of a report under a test code, or would have.
+TRIED = {
+    "recorded": "would be a new conversion",
+    "duplicate": "the same sale again, nothing new",
+    "updated": "the same sale again, with news",
+    "unmatched": "would be kept, and belong to no click",
+    "refused": "would be refused",
+}
+STEPS = {
+    "impression": "An impression came in.",
+    "click": "A click came in.",
+    "report": "A conversion was reported.",
+    "matched": "It found its click.",
+}
+NEXT_STEPS = {
+    "impression": "No impression yet: open the address of the impression pixel, or the mail that holds it.",
+    "click": "No click yet: open the short link in a browser, as a visitor would.",
+    "report": "No conversion yet: go on to your thank-you page as if you bought. t.js passes the code on.",
+    "matched": "No report has found its click: pass on the cid that the landing page got in its URL.",
+}
+VIA = {
+    "pixel": "Conversion pixel",
+    "callback": "Callback",
+    "import": "Import",
+    "hand": "By hand",
+}
+MATCHED_BY = {"click": "by its click id", "customer": "by its customer", "view": "by an impression", "hand": "by hand"}
 REASONS = {
     "no_click_id": "no click id",
     "macro_not_replaced": "placeholder not replaced",
@@ -117,6 +144,11 @@ def kind(number: int) -> str:
 
 def reason(word: str | None) -> str:
     return "" if word is None else REASONS.get(word, word.replace("_", " "))
+
+
+def via(word: str) -> str:
+    """How a report came in, at the head of a line."""
+    return VIA.get(word, word)
 
 
 def times(n: int, one: str, many: str) -> str:

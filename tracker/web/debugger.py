@@ -1,0 +1,116 @@
+"""The debugger: an installation tried out under a code, and how well what comes in can be matched."""
+
+from __future__ import annotations
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from tracker import days, debugging, links, snippets, testcodes
+from tracker.api.problems import answer
+from tracker.api.testing import findings, findings_of, test
+from tracker.debugging import Findings
+from tracker.errors import Invalid, NotFound
+from tracker.events import Kind
+from tracker.extensions import db
+from tracker.models import Link, Workspace
+from tracker.services import services
+from tracker.web import responses
+from tracker.web.access import signed_in
+
+pages = Blueprint("debugger", __name__)
+responses.add_not_found(pages)
+
+LINKS_OFFERED = 50
+
+
+@pages.get("/debugger")
+@signed_in
+def index(workspace: Workspace) -> ResponseReturnValue:
+    return _index(workspace)
+
+
+def _index(workspace: Workspace, refusal: Invalid | None = None) -> ResponseReturnValue:
+    session, store, now = db.session(), services().store, days.now()
+    now_ms = days.to_ms(now)
+    codes = testcodes.listed(session, workspace)
+    page = render_template(
+        "debugger/index.html",
+        tests=codes,
+        now=now,
+        errors=refusal.errors if refusal else {},
+        stray_hits=debugging.stray_hits(session, store, workspace, now_ms),
+        stray_reports=debugging.stray_reports(session, workspace, codes, now_ms),
+    )
+    return page, refusal.status if refusal else 200
+
+
+@pages.post("/debugger/tests")
+@signed_in
+def start(workspace: Workspace) -> ResponseReturnValue:
+    """Issues a code. A link's page sends the link's own, whose addresses are shown then."""
+    try:
+        code = testcodes.start(db.session(), workspace, days.now())
+    except Invalid as refusal:
+        return _index(workspace, refusal)
+    link = request.form.get("link") or None
+    return redirect(url_for("debugger.show", code=code.code, link=link), code=303)
+
+
+@pages.get("/debugger/tests/<code>")
+@signed_in
+def show(workspace: Workspace, code: str) -> ResponseReturnValue:
+    """The live list of a test, with addresses that carry its code: those of a link, the newest where none is named."""
+    found = testcodes.find(db.session(), workspace, code)
+    offered = links.listed(db.session(), workspace, before_id=None, limit=LINKS_OFFERED)
+    errors: dict[str, str] = {}
+    link = next((each for each in offered if _is_active(each)), None)
+    if asked := request.args.get("link", "").strip():
+        try:
+            link = links.find(db.session(), workspace, asked)
+        except NotFound as refusal:
+            errors["link"] = str(refusal)
+    seen = findings_of(found)
+    page = render_template(
+        "debugger/test.html",
+        test=found,
+        is_over=found.expires_at <= days.now(),
+        link=link,
+        asked=asked,
+        errors=errors,
+        offered=offered,
+        addresses=snippets.of_test(found.code, workspace, link, services().public_url),
+        findings=seen,
+        steps=_steps(seen),
+        lag_s=services().lag_s(days.to_ms(days.now())),
+    )
+    return page, 422 if errors else 200
+
+
+@pages.get("/debugger/tests/<code>.json")
+@signed_in
+def look(workspace: Workspace, code: str) -> ResponseReturnValue:
+    """The live list for programs that are signed in."""
+    found = testcodes.find(db.session(), workspace, code)
+    return answer(200, test(found) | findings(findings_of(found)))
+
+
+@pages.post("/debugger/tests/<code>/end")
+@signed_in
+def end(workspace: Workspace, code: str) -> ResponseReturnValue:
+    testcodes.end(db.session(), testcodes.find(db.session(), workspace, code), days.now())
+    flash("The test is over: hits that still carry its code count nowhere and are shown as strays.")
+    return redirect(url_for("debugger.show", code=code), code=303)
+
+
+def _is_active(link: Link) -> bool:
+    return link.archived_at is None and (link.expires_at is None or link.expires_at > days.now())
+
+
+def _steps(seen: Findings) -> dict[str, bool]:
+    """What a whole test goes through, and whether it has."""
+    return {
+        "impression": seen.has(Kind.IMPRESSION),
+        "click": seen.has(Kind.CLICK),
+        "report": bool(seen.reports),
+        "matched": seen.is_matched,
+    }
