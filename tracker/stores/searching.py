@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, literal, or_, select
 
 from tracker.events import Verdict
-from tracker.stores.contract import SEARCHED_MAX, EventId, Hits, Reason, Search, StoredEvent, Wanted
+from tracker.stores import lastseen
+from tracker.stores.contract import SEARCHED_MAX, EventId, Hits, Last, Reason, Search, StoredEvent, Wanted
 from tracker.stores.reading import SHOWN, SqlReader
 from tracker.stores.rollups import (
     DAY_MS,
@@ -60,6 +61,10 @@ class SqlSearcher(SqlReader):
             here = events.c.detail_id.is_(None) if detail is None else events.c.detail_id == detail
             query = stored().where(is_test, events.c.workspace_id == workspace_id, here, events.c.at_ms >= since_ms)
             return [StoredEvent(*row) for row in connection.execute(query.order_by(*NEWEST_FIRST).limit(limit))]
+
+    def last_seen(self, campaign_id: int, link_ids: Sequence[int], today: int, *, looked_at_max: int) -> list[Last]:
+        with self._engine.connect() as connection:
+            return lastseen.last_of(connection, campaign_id, link_ids, today, looked_at_max)
 
     def of_visitor(self, at_ms: int, nonce: int, limit: int) -> list[StoredEvent]:
         with self._engine.connect() as connection:

@@ -13,14 +13,16 @@ from tracker.errors import Invalid, NotFound
 from tracker.events import Kind
 from tracker.extensions import db
 from tracker.models import Link, Workspace
+from tracker.reports import lastseen
 from tracker.services import services
 from tracker.web import responses
-from tracker.web.access import signed_in
+from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
 
 pages = Blueprint("debugger", __name__)
 responses.add_not_found(pages)
 
 LINKS_OFFERED = 50
+SOUGHT_MAX = 100  # characters
 
 
 @pages.get("/debugger")
@@ -33,6 +35,9 @@ def _index(workspace: Workspace, refusal: Invalid | None = None) -> ResponseRetu
     session, store, now = db.session(), services().store, days.now()
     now_ms = days.to_ms(now)
     codes = testcodes.listed(session, workspace)
+    sought, before = request.args.get("q", "").strip()[:SOUGHT_MAX], id_from_query("before")
+    found = _found(workspace, sought, before)
+    shown = found[:PAGE_SIZE]
     page = render_template(
         "debugger/index.html",
         tests=codes,
@@ -40,8 +45,20 @@ def _index(workspace: Workspace, refusal: Invalid | None = None) -> ResponseRetu
         errors=refusal.errors if refusal else {},
         stray_hits=debugging.stray_hits(session, store, workspace, now_ms),
         stray_reports=debugging.stray_reports(session, workspace, codes, now_ms),
+        links=shown,
+        sought=sought,
+        sought_max=SOUGHT_MAX,
+        last_seen=lastseen.of_links(session, store, shown, now),
+        may_be_older=lastseen.may_be_older,
+        next_before=shown[-1].id if len(found) > PAGE_SIZE else None,
     )
     return page, refusal.status if refusal else 200
+
+
+def _found(workspace: Workspace, sought: str, before: int | None) -> list[Link]:
+    if sought and sought.isprintable():
+        return links.sought(db.session(), workspace, sought, before_id=before, limit=PAGE_SIZE + 1)
+    return [] if sought else links.listed(db.session(), workspace, before_id=before, limit=PAGE_SIZE + 1)
 
 
 @pages.post("/debugger/tests")

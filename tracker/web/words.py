@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracker.events import Kind, Verdict
+from tracker.stores import LAST_DAYS_MAX as LAST_DAYS_MAX
 from tracker.stores import SEARCHED_MAX as SEARCHED_MAX
 
 # Each verdict: its name on a page, what many of them are called, and why it does or does not count.
@@ -55,6 +56,12 @@ NEXT_STEPS = {
     "click": "No click yet: open the short link in a browser, as a visitor would.",
     "report": "No conversion yet: go on to your thank-you page as if you bought. t.js passes the code on.",
     "matched": "No report has found its click: pass on the cid that the landing page got in its URL.",
+}
+# What to do where something has never been seen on a link.
+NEVER = {
+    "impression": "paste its pixel beside it",
+    "click": "follow it once",
+    "conversion": "see what to install",
 }
 VIA = {
     "pixel": "Conversion pixel",
