@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from tests.conftest import Api
 from tracker import days, links, testcodes
 from tracker.models import Conversion, Link, Report, Workspace
+from tracker.sums import SaleDay, SaleQuarter
 
 MakeLink = Callable[..., Link]
 Load = Callable[[], int]
@@ -217,6 +218,31 @@ def test_a_sale_from_a_test_click_is_listed_though_it_carries_no_code(
     assert report["click"]["is_of_test"] is True
 
 
+def test_a_sale_from_a_test_click_is_in_no_figure_and_no_sum(
+    owner: FlaskClient,
+    client: FlaskClient,
+    api: Api,
+    workspace: Workspace,
+    click: Callable[..., str],
+    seen: Callable[[], list[dict[str, Any]]],
+    session: Session,
+    engine: Engine,
+) -> None:
+    client.post(f"/c/{workspace.key}", data={"cid": click(), "order": "A-1", "value": "5"})
+    client.get(f"/c/{workspace.key}.gif", query_string={"order": "A-1", "customer": "ada"})
+    seen()
+    sale = session.scalars(select(Conversion)).one()
+    assert (sale.is_test, sale.click_settled) == (True, True)
+    today = days.now().date().isoformat()
+    totals = api("GET", f"/campaigns/spring-sale/stats?from={today}&to={today}").json["totals"]
+    assert (totals["clicks"], totals["conversions"], totals["revenue"], totals["filtered"]) == (0, 0, [], {})
+    with engine.connect() as connection:
+        for table in (SaleQuarter, SaleDay):
+            n = func.coalesce(func.sum(table.n + table.outside_n + table.view_n), 0)
+            assert connection.scalar(select(n)) == 0
+    assert "never" in owner.get("/app/links/" + str(session.get_one(Link, sale.link_id).code)).text
+
+
 def test_a_real_sales_order_under_a_test_is_known_already(
     client: FlaskClient,
     make_link: MakeLink,
@@ -233,6 +259,24 @@ def test_a_real_sales_order_under_a_test_is_known_already(
     (report,) = seen()
     assert (report["result"], report["recorded_before"]) == ("duplicate", True)
     assert report["click"]["is_of_test"] is False
+
+
+def test_where_signatures_are_required_a_test_without_one_would_be_refused(
+    client: FlaskClient,
+    workspace: Workspace,
+    session: Session,
+    code: str,
+    click: Callable[..., str],
+    seen: Callable[[], list[dict[str, Any]]],
+) -> None:
+    cid = click()
+    workspace.signature_mode = "required"
+    session.commit()
+    client.post(f"/c/{workspace.key}", data={"cid": cid, "order": "1", "test": code})
+    client.get(f"/c/{workspace.key}.gif", query_string={"cid": cid, "order": "1", "test": code})
+    results = {line["kind"]: (line["result"], line["reason"]) for line in seen() if line["kind"] != "click"}
+    assert results["conversion"] == ("unmatched", "signature_required")
+    assert results.get("callback", ("refused", ""))[0] == "refused"
 
 
 def test_another_workspace_sees_nothing_of_a_test(owner: FlaskClient, session: Session, api: Api) -> None:

@@ -99,6 +99,21 @@ def test_a_links_page_and_the_list_say_how_long_ago_with_the_instant_beside_it(
     assert listed.count("never") == 2
 
 
+def test_the_last_conversion_is_the_instant_of_the_sale_and_not_of_its_click(
+    owner: FlaskClient, client: FlaskClient, make_link: MakeLink, workspace: Workspace, load: Load
+) -> None:
+    make_link(code="teapot")
+    cid = client.get("/teapot").headers["Location"].partition("cid=")[2][:28]
+    answer = client.post(f"/c/{workspace.key}", data={"cid": cid, "order": "A-1", "value": "5"})
+    assert answer.json["result"] == "recorded"
+    load()
+    said = cell(owner.get("/app/links/teapot").text, "conversion")
+    assert "just now" in said or "second" in said
+    assert "quarter of an hour" not in said
+    client.post(f"/c/{workspace.key}", data={"order": "A-1", "status": "refunded"})
+    assert "never" in cell(owner.get("/app/links/teapot").text, "conversion")
+
+
 def test_a_link_older_than_what_is_looked_at_is_not_said_never_to_have_been_seen(
     owner: FlaskClient, make_link: MakeLink, session: Session
 ) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tracker import conversions, customers, days, matching
+from tracker import conversions, customers, days, matching, received
 from tracker.claims import ALIASES, PIXEL, Claim
 from tracker.config import Keys
 from tracker.errors import Invalid
@@ -100,7 +100,7 @@ class ReportSeen:
     def parameters(self) -> list[Parameter]:
         hidden = {customers.NAME: HASHED}
         return [
-            Parameter(name, hidden.get(name, None if value == conversions.NOT_KEPT else value))
+            Parameter(name, hidden.get(name, None if value == received.NOT_KEPT else value))
             for name, value in self.report.params.items()
         ]
 

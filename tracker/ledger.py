@@ -11,8 +11,8 @@ from tracker import customers
 from tracker.claims import PIXEL, Claim
 from tracker.matching import HAND, is_outside
 from tracker.models import Campaign, Conversion, LedgerEntry, Report
+from tracker.salesums import COUNTING
 
-COUNTING = ("approved", "pending")
 # How far along a sale is: a report without an instant that says an earlier stage may only have come late.
 STAGES = {"pending": 0, "approved": 1, "rejected": 2, "refunded": 2}
 SAID_MAX = 1_000  # reports of one sale that are looked at for what has been said of it, the newest
@@ -61,7 +61,6 @@ def _write(session: Session, conversion: Conversion, before: Balance, via: str) 
     for minor, currency in differences:
         entry = LedgerEntry(conversion=conversion, status=after.status, minor=minor, currency=currency, via=via)
         session.add(entry)
-    session.flush()
 
 
 def respect(session: Session, conversion: Conversion, claim: Claim) -> bool:
@@ -103,16 +102,15 @@ def _change_known(session: Session, conversion: Conversion, claim: Claim) -> Non
     The value that comes with a refund or a rejection is not what the sale was worth: it fills a gap and no more.
     """
     later = _said_later(session, conversion, claim)
-    if claim.told_at_ms is not None:
-        conversion.told_at_ms = max(claim.told_at_ms, conversion.told_at_ms or 0)
     if "value" not in later and claim.amount is not None and claim.status in (None, *COUNTING):
         conversion.minor, conversion.currency = claim.amount
     status = claim.status
     if status is None and conversion.status == "pending" and not _has_spoken(session, conversion):
         status = "approved"  # what a callback says by saying nothing; only a pixel knew otherwise
-    if status is None or "status" in later or _came_late(session, conversion, status, claim):
-        return
-    conversion.status = status
+    if status is not None and "status" not in later and not _came_late(session, conversion, status, claim):
+        conversion.status = status
+    if claim.told_at_ms is not None:
+        conversion.told_at_ms = max(claim.told_at_ms, conversion.told_at_ms or 0)
 
 
 def _said_later(session: Session, conversion: Conversion, claim: Claim) -> frozenset[str]:

@@ -73,7 +73,14 @@ class CampaignNew(Schema):
 
 
 class CampaignEdit(Schema):
-    name = fields.String(required=True)
+    name = fields.String()
+    click_window_days = fields.Integer(
+        strict=True,
+        metadata={"description": "Days after its click within which a conversion counts; for reports from now on."},
+    )
+    view_window_days = fields.Integer(
+        strict=True, metadata={"description": "The same after an impression that no click followed."}
+    )
 
 
 class TestNew(Schema):

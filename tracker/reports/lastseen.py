@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from tracker import days
 from tracker.events import Kind
-from tracker.ledger import COUNTING
 from tracker.models import Conversion, Link
+from tracker.salesums import COUNTS
 from tracker.stores import LAST_DAYS_MAX, EventStore, Last
 
 # Hits of a quarter that are looked through for the instant: of many links at once, and of one alone.
@@ -74,8 +74,7 @@ def _converted(session: Session, campaign_id: int, sold: Sequence[Last]) -> dict
             Conversion.campaign_id == campaign_id,
             Conversion.converted_at_ms >= bucket * days.BUCKET_MS,
             Conversion.converted_at_ms < (bucket + 1) * days.BUCKET_MS,
-            Conversion.status.in_(COUNTING),
-            Conversion.is_test.is_(False),
+            COUNTS,
             Conversion.link_id.in_(ids),
         )
         rows = session.execute(query.group_by(Conversion.link_id))

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, case, func, literal, select
 from sqlalchemy.orm import Session
 
-from tracker.conversions import COUNTING
 from tracker.days import BUCKET_MS, Span
 from tracker.extensions import in_list
 from tracker.models import Conversion
+from tracker.salesums import COUNTS
 from tracker.stores import ALL, Dimension, Selection
 
 ADDED_AT_ONCE = 2_000  # conversions that are in memory while they are added up
@@ -114,7 +114,7 @@ def _counting(campaign_id: int, start_ms: int, end_ms: int, selection: Selection
     yield Conversion.campaign_id == campaign_id
     yield Conversion.click_at_ms >= start_ms
     yield Conversion.click_at_ms < end_ms
-    yield Conversion.status.in_(COUNTING)
+    yield COUNTS
     if selection.links is not None:
         yield in_list(Conversion.link_id, selection.links)
     for dimension, value in selection.values.items():

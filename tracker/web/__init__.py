@@ -6,6 +6,7 @@ from flask import Flask
 
 from tracker.web import (
     account,
+    callers,
     campaigns,
     conversions,
     dashboard,
@@ -19,6 +20,7 @@ from tracker.web import (
     privacy,
     responses,
     settings,
+    windows,
 )
 
 AREAS = (
@@ -33,6 +35,8 @@ AREAS = (
     install.pages,
     settings.pages,
     filters.pages,
+    callers.pages,
+    windows.pages,
 )
 
 
