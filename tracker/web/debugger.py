@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from tracker import days, debugging, links, snippets, testcodes
 from tracker.api.problems import answer
+from tracker.api.tables import csv_answer
 from tracker.api.testing import findings, findings_of, test
 from tracker.debugging import Findings
 from tracker.errors import Invalid, NotFound
 from tracker.events import Kind
 from tracker.extensions import db
 from tracker.models import Link, Workspace
-from tracker.reports import lastseen
+from tracker.reports import lastseen, quality
 from tracker.services import services
 from tracker.web import responses
 from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
@@ -51,6 +55,7 @@ def _index(workspace: Workspace, refusal: Invalid | None = None) -> ResponseRetu
         last_seen=lastseen.of_links(session, store, shown, now),
         may_be_older=lastseen.may_be_older,
         next_before=shown[-1].id if len(found) > PAGE_SIZE else None,
+        **_quality(workspace, now),
     )
     return page, refusal.status if refusal else 200
 
@@ -59,6 +64,30 @@ def _found(workspace: Workspace, sought: str, before: int | None) -> list[Link]:
     if sought and sought.isprintable():
         return links.sought(db.session(), workspace, sought, before_id=before, limit=PAGE_SIZE + 1)
     return [] if sought else links.listed(db.session(), workspace, before_id=before, limit=PAGE_SIZE + 1)
+
+
+def _quality(workspace: Workspace, now: datetime) -> dict[str, Any]:
+    """What the section on match quality shows. A query that makes no sense is taken for the usual one."""
+    asked_days, asked_by = request.args.get("days", ""), request.args.get("by", "")
+    n_days = next((n for n in quality.DAYS if str(n) == asked_days), quality.DAYS[0])
+    by = quality.By(asked_by) if asked_by in list(quality.By) else quality.By.WAY
+    settings = services().settings
+    # What was said in older reports has been deleted.
+    known_days = min(n_days, settings.retention_days or n_days)
+    found = quality.of_sources(db.session(), workspace, settings.secrets.click_keys, now, known_days, by)
+    return {
+        "quality": found,
+        "quality_days": quality.DAYS,
+        "quality_shares": quality.SHARES,
+        "chosen_days": n_days,
+        "chosen_by": by.value,
+    }
+
+
+@pages.get("/debugger/quality.csv")
+@signed_in
+def quality_csv(workspace: Workspace) -> ResponseReturnValue:
+    return csv_answer(quality.csv_rows(_quality(workspace, days.now())["quality"].rows))
 
 
 @pages.post("/debugger/tests")
