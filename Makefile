@@ -7,7 +7,7 @@ DATABASES ?= sqlite postgresql
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve test check format pictures bench crash wheel lock clean environment new-environment python fast project \
+.PHONY: help serve test check format pictures bench crash wheel script lock clean environment new-environment python fast project \
 	tools new-tools browser postgresql
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
@@ -57,6 +57,13 @@ crash: tools postgresql ## the tests that kill processes, for longer (ARGS='-x')
 
 wheel: environment ## build a wheel into dist/
 	@$(PY) -m hatchling build --target wheel
+
+script: environment ## make the newest t.<n>.js from its source static/t.js; a released one never changes
+	@command -v terser >/dev/null || $(call apt,terser)
+	@version=$$($(PY) -c 'from tracker.snippets import SCRIPT_VERSION; print(SCRIPT_VERSION)'); \
+		NODE_PATH=/usr/share/nodejs terser static/t.js --compress --mangle --comments '/^!/' --output "static/t.$$version.js"; \
+		echo "static/t.$$version.js: $$(gzip -9 <static/t.$$version.js | wc -c) bytes compressed," \
+		"sha384-$$(openssl dgst -sha384 -binary static/t.$$version.js | openssl base64 -A)"
 
 lock: ## write requirements/ anew from pyproject.toml (needs uv; LOCK_FLAGS=--upgrade takes the newest versions)
 	$(COMPILE) pyproject.toml -o requirements/base.txt
@@ -155,3 +162,4 @@ postgresql:
 
 browser:
 	@command -v chromium >/dev/null || $(call apt,chromium fonts-liberation)
+	@command -v firefox-esr >/dev/null || command -v firefox >/dev/null || $(call apt,firefox-esr)

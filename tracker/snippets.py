@@ -14,6 +14,15 @@ CONVERSION = (
     '<img src="{url}?cid=CID&amp;order=ORDER&amp;value=49.90&amp;currency={currency}" width="1" height="1" alt="">'
 )
 SCRIPT = '<script src="{url}/t.js" data-key="{key}"{param} defer></script>'
+PINNED = (
+    '<script src="{url}/t.{version}.js" integrity="{hash}" crossorigin="anonymous"'
+    ' data-key="{key}"{param} defer></script>'
+)
+# The hash of each released version of the script. Pages name them, so a released file is never edited.
+RELEASED = {
+    1: "sha384-J3hJui7rql/17D5ZXWFY7wxXZsXWm5bSNGbwfNrRUPEpUUPmYKyTD4Aky4xw6Q4z",
+}
+SCRIPT_VERSION = max(RELEASED)
 CALLBACK = "curl '{url}' -d cid=CID -d order=ORDER -d value=49.90 -d currency={currency}"
 
 
@@ -36,6 +45,27 @@ class WorkspaceSnippets:
     callback_url: str
     callback_curl: str
     script_html: str
+    script_pinned_html: str
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What recipes are filled in with. `param` is the click id's name in a URL; nothing here needs escaping."""
+
+    url: str
+    key: str
+    currency: str
+    param: str
+
+    @property
+    def param_attribute(self) -> str:
+        """For the script's tag: it has to be told of any name but its own default, `cid`."""
+        return "" if self.param == "cid" else f' data-param="{self.param}"'
+
+    @property
+    def param_query(self) -> str:
+        """The same for the script's address, where a tag manager drops attributes."""
+        return "" if self.param == "cid" else f"&param={self.param}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +95,18 @@ def of_link(link: Link, public_url: str) -> LinkSnippets:
 
 
 def of_workspace(workspace: Workspace, public_url: str, click_id_param: str) -> WorkspaceSnippets:
-    """`click_id_param` is the setting's: the script has to be told of any name but its own default, `cid`."""
-    param = "" if click_id_param == "cid" else f' data-param="{click_id_param}"'
-    callback = f"{public_url}/c/{workspace.key}"
+    """`click_id_param` is the setting's: the name under which links hand on a click id."""
+    site = Site(public_url, workspace.key, workspace.currency, click_id_param)
+    callback = f"{site.url}/c/{site.key}"
     pixel = f"{callback}.gif"
+    released = {"version": SCRIPT_VERSION, "hash": RELEASED[SCRIPT_VERSION]}
     return WorkspaceSnippets(
         conversion_pixel_url=pixel,
-        conversion_pixel_html=CONVERSION.format(url=pixel, currency=workspace.currency),
+        conversion_pixel_html=CONVERSION.format(url=pixel, currency=site.currency),
         callback_url=callback,
-        callback_curl=CALLBACK.format(url=callback, currency=workspace.currency),
-        script_html=SCRIPT.format(url=public_url, key=workspace.key, param=param),
+        callback_curl=CALLBACK.format(url=callback, currency=site.currency),
+        script_html=SCRIPT.format(url=site.url, key=site.key, param=site.param_attribute),
+        script_pinned_html=PINNED.format(url=site.url, key=site.key, param=site.param_attribute, **released),
     )
 
 

@@ -1,20 +1,22 @@
-"""A real browser: Debian's Chromium, headless, with a person's user agent."""
+"""Real browsers: Debian's Chromium and Firefox, headless, with a person's user agent."""
 
 from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
+from tests.browser.shopping import PERSON, Shop, open_shop
 from tests.serving import Server
 
-PERSON = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
+__all__ = ["PERSON"]
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -22,19 +24,60 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    "--test-third-party-cookie-phaseout",
 ]
+# Cookies of other sites are refused, as a careful visitor has it.
+FIREFOX_SETTINGS: dict[str, str | float | bool] = {"network.cookie.cookieBehavior": 1}
 OWNER = "ada@example.org"
 PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
     executable = shutil.which("chromium")
     assert executable, "`make test` installs Debian's chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        yield browser
-        browser.close()
+    browser = playwright.chromium.launch(
+        executable_path=executable, args=FLAGS, ignore_default_args=["--disable-back-forward-cache"]
+    )
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def firefox(playwright: Playwright) -> Iterator[Browser]:
+    browser = firefox_for(playwright)
+    yield browser
+    browser.close()
+
+
+def firefox_for(playwright: Playwright, settings: Mapping[str, bool] = MappingProxyType({})) -> Browser:
+    """Driven by WebDriver BiDi, as Debian builds it; Playwright's own patched build is not needed."""
+    executable = shutil.which("firefox-esr") or shutil.which("firefox")
+    assert executable, "`make test` installs Debian's firefox-esr"
+    preferences = FIREFOX_SETTINGS | settings
+    return playwright.firefox.launch(executable_path=executable, channel="moz-firefox", firefox_user_prefs=preferences)
+
+
+@pytest.fixture(params=["chromium", "firefox"])
+def shopper(request: pytest.FixtureRequest, browser: Browser) -> Iterator[BrowserContext]:
+    """A person's browser, one after the other of each kind, that knows nothing of the tracker yet."""
+    # Firefox is started for those tests only that ask for it.
+    kind = browser if request.param == "chromium" else request.getfixturevalue("firefox")
+    context = kind.new_context(user_agent=PERSON) if request.param == "chromium" else kind.new_context()
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def shop(server: Server) -> Iterator[Shop]:
+    with open_shop(server) as shop:
+        yield shop
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from time import time_ns
 
-from flask import Blueprint, Response, current_app, send_from_directory
+from flask import Blueprint, Response, abort, current_app, request, send_from_directory
 
+from tracker import snippets
 from tracker.api.problems import answer
 from tracker.services import services
 
 blueprint = Blueprint("public", __name__)
 SCRIPT_AGE_S = 3600
+RELEASED_AGE_S = 365 * 86400
 
 
 @blueprint.get("/healthz")
@@ -56,7 +58,23 @@ def favicon() -> Response:
 
 @blueprint.get("/t.js")
 def script() -> Response:
-    response = send_from_directory(_static(), "t.js", mimetype="text/javascript", max_age=SCRIPT_AGE_S)
+    """The newest version, which pages have within the hour."""
+    return _script(snippets.SCRIPT_VERSION, max_age=SCRIPT_AGE_S)
+
+
+@blueprint.get("/t.<int:version>.js")
+def script_of_version(version: int) -> Response:
+    """One version as it was released: its bytes never change, so a page may name their hash (`integrity`)."""
+    if version not in snippets.RELEASED or request.path != f"/t.{version}.js":
+        abort(404)
+    response = _script(version, max_age=RELEASED_AGE_S)
+    response.cache_control.public = True
+    response.cache_control.immutable = True
+    return response
+
+
+def _script(version: int, max_age: int) -> Response:
+    response = send_from_directory(_static(), f"t.{version}.js", mimetype="text/javascript", max_age=max_age)
     response.headers["Access-Control-Allow-Origin"] = "*"
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     return response
