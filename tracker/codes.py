@@ -19,15 +19,15 @@ RESERVED = frozenset(
 )
 
 _generator = shortuuid.ShortUUID()
-_CODES = len(_generator.get_alphabet()) ** LENGTH
+_LETTERS = len(_generator.get_alphabet())
 
 
-def generate() -> str:
-    """A random code of 7 characters from shortuuid's 57 letters (no 0, O, 1, l or I): 2 * 10^12 of them.
+def generate(length: int = LENGTH) -> str:
+    """A random code from shortuuid's 57 letters (no 0, O, 1, l or I): of 7 characters there are 2 * 10^12.
 
     One random number is written in those letters: drawn letter by letter a code takes three times as long.
     """
-    return _generator.encode(UUID(int=secrets.randbelow(_CODES)), pad_length=LENGTH)
+    return _generator.encode(UUID(int=secrets.randbelow(_LETTERS**length)), pad_length=length)
 
 
 def is_code(text: str) -> bool:

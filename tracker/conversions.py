@@ -15,7 +15,7 @@ from tracker.config import Keys
 from tracker.errors import Invalid, NotAllowed, Unverified
 from tracker.events import Verdict
 from tracker.extensions import insert_into
-from tracker.matching import HINTS, Found
+from tracker.matching import HINTS, Found, Match
 from tracker.models import Campaign, Conversion, Report, Workspace
 from tracker.received import Outcome as Outcome
 from tracker.salesums import COUNTING as COUNTING
@@ -162,6 +162,26 @@ def waiting(session: Session, now: datetime, keys_changed_at: datetime) -> list[
     missing = Report.reason == "unknown_link"
     query = select(Report.id).where(Report.id.in_(latest), or_(missing, other_key, sale, buyer))
     return list(session.scalars(query.order_by(Report.id).limit(RETRIED_MAX)))
+
+
+def rehearse(session: Session, report: Report, keys: Keys) -> tuple[Claim, Match]:
+    """What a stored report says and which click it names, as if it came in now and were no test; nothing is written.
+
+    Raises Invalid where it would be refused.
+    """
+    workspace = session.get_one(Workspace, report.workspace_id)
+    claim = understand(received.params_of(report), workspace, received.sighting_of(report), keys.customer)
+    if workspace.signature_mode == "required" and not claim.signed:
+        if claim.via == CALLBACK:
+            raise signing.missing()
+        if claim.via == PIXEL:
+            return claim, Match(None, "signature_required")
+    match = matching.by_click_id(session, workspace, claim.cid, keys.click)
+    if match.found is None and (found := matching.by_customer(session, workspace, claim)) is not None:
+        match = Match(found)
+    if match.found is not None:
+        _check_instant(claim, match.found.at_ms)
+    return claim, match
 
 
 def _given(

@@ -18,6 +18,11 @@ REFERRER_MAX = 1024
 LANGUAGE_MAX = 64
 CODE_MAX = 64
 PARAMS_MAX = 65536
+# A hit says by this parameter of its query that it is a test; a report of a conversion calls it `test`.
+TEST_PARAM = "tracker_test"
+TEST_CODE_MIN, TEST_CODE_MAX = 4, 32
+# In lower case, the values by which it says that it is none.
+NO_TEST = frozenset({"", "0", "false"})
 
 
 class Kind(IntEnum):
@@ -55,13 +60,18 @@ class Verdict(IntEnum):
         return self.name.lower()
 
 
+def is_test_code(text: str) -> bool:
+    """Whether a text can be the code of a test, issued or not: 4 to 32 ASCII letters and digits."""
+    return TEST_CODE_MIN <= len(text) <= TEST_CODE_MAX and text.isascii() and text.isalnum()
+
+
 class Event(NamedTuple):
     """A request to a public endpoint. `at_ms` (since 1970, UTC) and `nonce` (40 bits) are its id, and a click's id too.
 
     `verdict` is the edge's: what it could tell without parsing an agent. `link_id` is 0 where the edge did not know the
     link. `code` is the link's code, or the workspace's key for a conversion. `params` is the raw query of a conversion
-    pixel, a callback's parameters in JSON, or what a prefetch says of itself; `applied` says that the conversion has
-    been recorded already.
+    pixel, a callback's parameters in JSON, what a prefetch says of itself, or the code of a test; `applied` says that
+    the conversion has been recorded already.
     """
 
     kind: int

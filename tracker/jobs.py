@@ -77,6 +77,11 @@ def empty_reports(on: Installation, now: datetime) -> None:
             return
 
 
+def forget_tests(on: Installation, now: datetime) -> None:
+    with Session(on.engine) as session:
+        testcodes.forget(session, now)
+
+
 def clear_imports(on: Installation, now: datetime) -> None:
     conversionfile.clear(on.settings.data_dir, now)
 
@@ -127,6 +132,7 @@ TABLE: tuple[tuple[Job, int], ...] = (
     (trim_changes, 3600),
     (tidy_losses, 3600),
     (retry_unmatched, 60),
+    (forget_tests, 3600),
     (forget_signatures, 3600),
     (clear_imports, 3600),
 )

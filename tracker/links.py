@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from tracker import campaigns, changes, codes, days, utm
 from tracker.config import clickid_param_ok
 from tracker.destinations import OwnDomain, destination_refusal, text_refusal
 from tracker.errors import Invalid, NotFound, Taken
-from tracker.models import Link, Workspace
+from tracker.models import Campaign, Link, Workspace
 
 REDIRECT_CODES = (302, 301, 307, 308)
 QUERY_MODES = ("link_wins", "visitor_wins", "drop")
@@ -32,6 +32,7 @@ REFERRER_POLICIES = (
 CODE_TRIES = 8
 TAKEN = "“{}” is taken; choose another code."
 TAGS_MAX = 20
+SOUGHT_MAX = 20_000  # links that are looked through for a text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +232,22 @@ def listed(session: Session, workspace: Workspace, *, before_id: int | None, lim
     """Links, newest first, `limit` at most, older than `before_id` where one is given."""
     query = select(Link).where(Link.workspace_id == workspace.id).order_by(Link.id.desc()).limit(limit)
     return list(session.scalars(query if before_id is None else query.where(Link.id < before_id)))
+
+
+def sought(session: Session, workspace: Workspace, text: str, *, before_id: int | None, limit: int) -> list[Link]:
+    """Links with a text in their code, title, destination or campaign, in any case; newest first.
+
+    Of so many links, the newest; by its whole code any link is found.
+    """
+    mine = select(Link.id).where(Link.workspace_id == workspace.id)
+    if before_id is not None:
+        mine = mine.where(Link.id < before_id)
+    newest = mine.order_by(Link.id.desc()).limit(SOUGHT_MAX)
+    fields = (Link.code, Link.title, Link.destination, Campaign.utm_campaign)
+    fits = and_(Link.id.in_(newest), or_(*(field.icontains(text, autoescape=True) for field in fields)))
+    named = and_(Link.id.in_(mine), Link.code == text)
+    query = select(Link).join(Campaign, Campaign.id == Link.campaign_id).where(or_(fits, named))
+    return list(session.scalars(query.order_by(Link.id.desc()).limit(limit)))
 
 
 def codes_of(session: Session, ids: Iterable[int]) -> dict[int, str]:

@@ -47,13 +47,18 @@ class Match(NamedTuple):
     reason: str | None = None
 
 
+def is_placeholder(text: str) -> bool:
+    """Whether a text holds what a sender should have put a value in the place of."""
+    return _MACRO.search(text) is not None
+
+
 def by_click_id(session: Session, workspace: Workspace, cid: str, keys: Mapping[int, bytes]) -> Match:
     """The click of a click id. The id verifies itself: a forged one costs no look-up."""
     if not cid:
         return Match(None, "no_click_id")
     click = clickid.read(cid, keys)
     if click is None:
-        return Match(None, "macro_not_replaced" if _MACRO.search(cid) else "bad_click_id")
+        return Match(None, "macro_not_replaced" if is_placeholder(cid) else "bad_click_id")
     link = session.get(Link, click.link_id)
     if link is None:
         return Match(None, "unknown_link")

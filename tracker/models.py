@@ -28,6 +28,7 @@ from tracker.money import Money
 UTM_MAX = 255
 NAME_MAX = 120
 CLICKS = "kind = 2"  # Kind.CLICK, as an index can be told
+TESTS = "verdict = 11"  # Verdict.TEST
 
 
 class Instant(TypeDecorator[datetime]):
@@ -317,6 +318,12 @@ class EventRow(Base):
     __table_args__ = (
         # A visitor's clicks: whoever was the first of a day is looked for again when a verdict is revised.
         Index("ix_events_clicks", "visitor", "at_ms", sqlite_where=text(CLICKS), postgresql_where=text(CLICKS)),
+        # Few rows: the debugger shows the newest of one code, once a second, however much else comes in.
+        Index(
+            *("ix_events_tests", "workspace_id", "detail_id", "at_ms"),
+            sqlite_where=text(TESTS),
+            postgresql_where=text(TESTS),
+        ),
         {"sqlite_with_rowid": False, "postgresql_partition_by": "RANGE (at_ms)"},
     )
     at_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

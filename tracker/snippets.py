@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tracker import utm
+from tracker.events import TEST_PARAM
 from tracker.models import Link, Workspace
 
 IMPRESSION = '<img src="{url}" width="1" height="1" alt="" border="0">'
@@ -66,6 +68,18 @@ class Site:
         return "" if self.param == "cid" else f"&param={self.param}"
 
 
+@dataclass(frozen=True, slots=True)
+class TryOut:
+    """Addresses that carry a test code; those of a link are empty where there is none."""
+
+    short_url: str
+    impression_pixel_url: str
+    landing_url: str
+    conversion_pixel_url: str
+    callback_url: str
+    callback_curl: str
+
+
 def short_url(code: str, public_url: str) -> str:
     return f"{public_url}/{code}"
 
@@ -94,3 +108,23 @@ def of_workspace(workspace: Workspace, public_url: str, click_id_param: str) -> 
         script_html=SCRIPT.format(url=site.url, key=site.key, param=site.param_attribute),
         script_pinned_html=PINNED.format(url=site.url, key=site.key, param=site.param_attribute, **released),
     )
+
+
+def of_test(code: str, workspace: Workspace, link: Link | None, public_url: str) -> TryOut:
+    """What to ask for under a test code. CID stands where the click id goes that the landing page got."""
+    mark = f"?{TEST_PARAM}={code}"
+    callback = f"{public_url}/c/{workspace.key}"
+    sale = f"order=TEST-1&value=49.90&currency={workspace.currency}&cid=CID&test={code}"
+    return TryOut(
+        short_url=short_url(link.code, public_url) + mark if link else "",
+        impression_pixel_url=f"{public_url}/i/{link.code}.gif{mark}" if link else "",
+        landing_url=_with_pair(link.tagged_url, mark[1:]) if link else "",
+        conversion_pixel_url=f"{callback}.gif?{sale}",
+        callback_url=f"{callback}?{sale}",
+        callback_curl=" ".join([f"curl '{callback}'", *(f"-d {pair}" for pair in sale.split("&"))]),
+    )
+
+
+def _with_pair(url: str, pair: str) -> str:
+    parts = utm.split(url)
+    return parts._replace(query=utm.append(parts.query, pair)).join()

@@ -100,6 +100,10 @@ class CampaignEdit(Schema):
     )
 
 
+class TestNew(Schema):
+    link = fields.String(allow_none=True, metadata={"description": "A link's code, whose addresses are to be named."})
+
+
 class PageQuery(Schema):
     limit = fields.Integer(load_default=PAGE_DEFAULT, validate=validate.Range(1, PAGE_MAX))
     cursor = fields.String(load_default=None)

@@ -9,7 +9,19 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from tracker import clickid, customers, utm
 from tracker.agents import describe
-from tracker.events import AGENT_MAX, CODE_MAX, LANGUAGE_MAX, PARAMS_MAX, REFERRER_MAX, Event, Kind, Verdict
+from tracker.events import (
+    AGENT_MAX,
+    CODE_MAX,
+    LANGUAGE_MAX,
+    NO_TEST,
+    PARAMS_MAX,
+    REFERRER_MAX,
+    TEST_PARAM,
+    Event,
+    Kind,
+    Verdict,
+    is_test_code,
+)
 
 GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 ROBOTS = (b"x-robots-tag", b"noindex, nofollow")
@@ -31,6 +43,8 @@ RETRY_AFTER = (b"retry-after", b"2")
 # A cookie of the short domain: hits of a browser that has it are internal.
 OPT_OUT_COOKIE = "tracker_optout"
 OPT_OUT = f"{OPT_OUT_COOKIE}=1"
+# In the query of a link or an impression pixel: a test, to be seen in the debugger and counted nowhere.
+TEST_MARK = f"{TEST_PARAM}="
 
 
 class Request(NamedTuple):
@@ -145,6 +159,14 @@ def opted_out(cookies: str) -> bool:
     return OPT_OUT in cookies and OPT_OUT in (part.strip() for part in cookies.replace(",", ";").split(";"))
 
 
+def test_of(query: str) -> str | None:
+    """The code of a test in a raw query: empty where what stands there can be none, `None` for no test at all."""
+    for pair in query.split("&"):
+        if pair.startswith(TEST_MARK) and (code := pair[len(TEST_MARK) :]).lower() not in NO_TEST:
+            return code if is_test_code(code) else ""
+    return None
+
+
 CountryOf = Callable[[str], str | None]
 
 
@@ -163,7 +185,7 @@ def click(
         return _elsewhere(target.fallback_url, 404, pages.not_found), event
     verdict = _verdict(request)
     if not target.is_active(moment.at_ms):
-        event = _event(Kind.CLICK, request, moment, verdict or Verdict.INACTIVE, target.link_id, code)
+        event = _event(Kind.CLICK, request, moment, _out_of_use(verdict), target.link_id, code)
         return _elsewhere(target.fallback_url, 410, pages.gone), event
     event = _event(Kind.CLICK, request, moment, verdict, target.link_id, code)
     if verdict == Verdict.PREFETCH:
@@ -179,7 +201,7 @@ def impression(request: Request, code: str, target: Target | Orphan, moment: Mom
         return PIXEL, _event(Kind.IMPRESSION, request, moment, Verdict.UNKNOWN_CODE, 0, code)
     verdict = _verdict(request)
     if not target.is_active(moment.at_ms):
-        verdict = verdict or Verdict.INACTIVE
+        verdict = _out_of_use(verdict)
     return PIXEL, _event(Kind.IMPRESSION, request, moment, verdict, target.link_id, code)
 
 
@@ -189,7 +211,8 @@ def conversion(request: Request, key: str, moment: Moment, customer_key: bytes |
     The customer is hashed before it is written anywhere; whoever sends Global Privacy Control is nobody's customer.
     """
     verdict = _verdict(request)
-    verdict = Verdict.COUNTED if verdict == Verdict.INTERNAL else verdict
+    # A report says `test` for itself.
+    verdict = Verdict.COUNTED if verdict in (Verdict.INTERNAL, Verdict.TEST) else verdict
     event = _event(Kind.CONVERSION, request, moment, verdict, 0, key)
     query = customers.seal(request.query, None if request.gpc else customer_key)
     return PIXEL, event._replace(params=query[:PARAMS_MAX])
@@ -214,7 +237,22 @@ def _verdict(request: Request) -> Verdict:
         return Verdict.HEAD
     if request.purpose and speculation(request.purpose):
         return Verdict.PREFETCH
+    # One look tells of nearly all. Whoever tests wants to see the hit, in a browser that is left out as well.
+    if TEST_MARK in request.query and test_of(request.query) is not None:
+        return Verdict.TEST
     return Verdict.INTERNAL if request.opted_out else Verdict.COUNTED
+
+
+def _out_of_use(verdict: Verdict) -> Verdict:
+    """What a hit on a link is that is archived or has expired: a test finds it out like anybody else."""
+    return Verdict.INACTIVE if verdict in (Verdict.COUNTED, Verdict.TEST) else verdict
+
+
+def _said(request: Request, verdict: Verdict) -> str:
+    """What an event keeps of its request besides: a prefetch's purpose, a test's code."""
+    if verdict == Verdict.PREFETCH:
+        return speculation(request.purpose)
+    return (test_of(request.query) or "") if verdict == Verdict.TEST else ""
 
 
 def _event(kind: Kind, request: Request, moment: Moment, verdict: Verdict, link_id: int, code: str) -> Event:
@@ -231,7 +269,7 @@ def _event(kind: Kind, request: Request, moment: Moment, verdict: Verdict, link_
         request.referrer[:REFERRER_MAX],
         request.language[:LANGUAGE_MAX],
         request.gpc,
-        speculation(request.purpose) if verdict == Verdict.PREFETCH else "",
+        _said(request, verdict) if verdict else "",
     )
 
 
@@ -249,6 +287,9 @@ def _location(target: Target, request: Request, click_id: str, moment: Moment, c
         fragment = None if fragment is None else fill(fragment, values)
     if request.query and target.query_mode != "drop":
         query = _merged(target, query, request.query)
+    elif TEST_MARK in request.query and target.click_id_param and (code := test_of(request.query)):
+        # The landing page tells of the same test; only a URL that bears no parameter of ours stays as it is.
+        query = utm.append(query, f"{TEST_MARK}{code}")
     if click_id and target.click_id_param and not has_id:
         query = utm.append(query, f"{target.click_id_param}={click_id}")
     return utm.Parts(base, query, fragment).join()

@@ -14,6 +14,7 @@ from tracker.errors import NotAllowed, Unverified
 from tracker.events import Event, Kind, Verdict
 from tracker.filters import DOUBLE_CLICK_S_MAX
 from tracker.models import Conversion, Link, Workspace
+from tracker.pipeline.issued import IssuedCodes
 from tracker.salesums import SaleSums
 from tracker.stores import EventStore, Revision, StoredEvent
 
@@ -42,6 +43,7 @@ class Places:
         self._session = session
         self._workspaces: dict[str, Workspace | None] = {}
         batch = list(batch)
+        self.issued = IssuedCodes(session, batch)
         hits = [event for event in batch if event.kind not in (Kind.CONVERSION, Kind.CALLBACK) or event.link_id]
         ids = sorted({event.link_id for event in hits if event.link_id})
         # Zero and not yet refused: the edge could not ask the database, so it is asked now.
@@ -157,7 +159,7 @@ class Settling:
             for each in day
             if each.kind == Kind.CLICK
             and each.link_id == click.link_id
-            and each.verdict != Verdict.DOUBLE_CLICK
+            and each.verdict not in (Verdict.DOUBLE_CLICK, Verdict.TEST)
             and click.at_ms - PAIR_MAX_MS <= each.at_ms <= click.at_ms
         ]
         return before[-1] if before else click

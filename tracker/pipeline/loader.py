@@ -18,7 +18,7 @@ from tracker import days
 from tracker.channels import channel_of
 from tracker.config import Settings
 from tracker.countries import open_countries
-from tracker.events import Event, Kind, encode
+from tracker.events import Event, Kind, Verdict, encode
 from tracker.jobs import Installation, Schedule, oldest_salt
 from tracker.metering import Meters
 from tracker.pipeline import segments
@@ -289,6 +289,8 @@ class Loader:
         workspace_id = place.workspace_id if place else places.first_workspace
         known = known_of(event.agent, event.referrer, event.language)
         judgement = judge(event, self._judge.rules(workspace_id), known.referrer, known=place is not None)
+        if judgement.verdict == Verdict.TEST:
+            judgement = places.issued.check(judgement, event, workspace_id)
         is_hit = event.kind in HITS
         # By position, in the order of StoredEvent's fields: names cost a microsecond here.
         return StoredEvent(

@@ -106,10 +106,20 @@ def judge(event: Event, rules: Rules, referrer: str | None, *, known: bool) -> J
         if excluded:
             rule = excluded if excluded == ONE_ADDRESS else f"excluded range: {excluded}"
             return Judgement(Verdict.INTERNAL, excluded, rule)
+    if verdict == Verdict.TEST:
+        return _test(event, rules, referrer)
     if verdict != Verdict.COUNTED:
         return AT_THE_EDGE.get(verdict) or Judgement(verdict)
     # A shop's server reports with a tool's agent: only what a person looks at or follows is judged by it.
     return of_agent(event.agent, referrer, kind, rules) if kind in JUDGED_BY_AGENT else COUNTED
+
+
+def _test(event: Event, rules: Rules, referrer: str | None) -> Judgement:
+    """A test's rule says what the hit would be by itself without its code; none where it would count plainly."""
+    usual = Verdict.SCANNER if event.kind == Kind.HONEYPOT else Verdict.COUNTED
+    other = judge(event._replace(verdict=int(usual)), rules, referrer, known=True)
+    told = f"otherwise {Verdict(other.verdict).word}: {other.rule}" if other.rule else None
+    return Judgement(Verdict.TEST, event.params or None, told)
 
 
 def of_agent(agent: str, referrer: str | None, kind: int, rules: Rules) -> Judgement:

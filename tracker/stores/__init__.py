@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 
 from tracker.stores.contract import (
     ALL,
+    LAST_DAYS_MAX,
     SEARCHED_MAX,
     Batch,
     Cell,
@@ -14,6 +15,7 @@ from tracker.stores.contract import (
     EventId,
     EventStore,
     Hits,
+    Last,
     Orphan,
     Part,
     Reason,
@@ -30,6 +32,7 @@ from tracker.stores.sql import SqlStore
 
 __all__ = [
     "ALL",
+    "LAST_DAYS_MAX",
     "SEARCHED_MAX",
     "Batch",
     "Cell",
@@ -38,6 +41,7 @@ __all__ = [
     "EventId",
     "EventStore",
     "Hits",
+    "Last",
     "Orphan",
     "Part",
     "Reason",

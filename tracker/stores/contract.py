@@ -11,6 +11,8 @@ from tracker.days import Span
 
 # Rows looked at in one search, of whatever workspace: some tenths of a second at worst.
 SEARCHED_MAX = 100_000
+# How far back it is looked for when something last happened on a link.
+LAST_DAYS_MAX = 400
 
 
 class Dimension(IntEnum):
@@ -143,7 +145,7 @@ class Wanted(NamedTuple):
     """Which events of a workspace are looked for; `None` leaves all in.
 
     With `code`, hits that asked for it when no link had it come beside those of `link_id`. `noted` leaves only
-    impressions and clicks of links that do not count, or count with a remark.
+    impressions and clicks of links that do not count, or count with a remark, and no tests.
     """
 
     kind: int | None = None
@@ -164,6 +166,18 @@ class Search(NamedTuple):
 
     events: list[StoredEvent]
     go_on: EventId | None
+
+
+class Last(NamedTuple):
+    """When an impression, a click or a conversion last counted on a link: the quarter, and the instant if it is known.
+
+    A conversion's instant is not: the store has its sums alone.
+    """
+
+    link_id: int
+    kind: int
+    bucket: int
+    at_ms: int | None
 
 
 class Orphan(NamedTuple):
@@ -272,6 +286,17 @@ class EventStore(Protocol):
 
     def search(self, workspace_id: int, wanted: Wanted, *, before: EventId | None, limit: int) -> Search:
         """Events of a workspace that are as wanted, newest first, older than the id `before` where one is given."""
+        ...
+
+    def tests(self, workspace_id: int, code: str | None, *, since_ms: int, limit: int) -> list[StoredEvent]:
+        """Test hits with a code that was issued, or (`None`) with another, newest first; no more work than they are."""
+        ...
+
+    def last_seen(self, campaign_id: int, link_ids: Sequence[int], today: int, *, looked_at_max: int) -> list[Last]:
+        """What last counted on links of a campaign within LAST_DAYS_MAX days up to `today`, a UTC day since 1970.
+
+        An instant is known where its hit is among the last `looked_at_max` of its quarter, of whatever workspace.
+        """
         ...
 
     def orphans(self, workspace_id: int, first_day: int, last_day: int, limit: int) -> list[Orphan]:

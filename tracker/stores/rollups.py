@@ -25,6 +25,8 @@ from tracker.sums import (
     RollupStep,
 )
 
+TEST = int(Verdict.TEST)
+
 events = cast(Table, EventRow.__table__)
 rollups = cast(Table, Rollup.__table__)
 rollup_days = cast(Table, RollupDay.__table__)
@@ -40,11 +42,11 @@ VALUE_COLUMNS = {dimension: events.c[f"{dimension.word}_id"] for dimension in Di
 
 
 class Of(Enum):
-    """Which events a rollup holds."""
+    """Which events a rollup holds. A test is in none: no report is to know of it."""
 
-    LINKS = "all of a link"
+    LINKS = "all of a link but tests"
     COUNTED = "those of a link that count"
-    NOTED = "those of a link that do not count, or count with a remark"
+    NOTED = "those of a link, but tests, that do not count, or count with a remark"
     ORPHANS = "hits on a code that no link has"
 
 
@@ -92,6 +94,8 @@ def sums_of(changes: Iterable[Change]) -> dict[Table, Sums]:
     alike: dict[tuple[Any, ...], list[int]] = {}
     orphans: Sums = {}
     for row, detail, values, n, first, on_link in changes:
+        if row.verdict == TEST:
+            continue
         if row.campaign_id is not None and row.link_id is not None:
             key = (row.campaign_id, row.at_ms // BUCKET_MS, row.link_id, row.kind, row.verdict, detail, values)
             sums = alike.get(key)
@@ -165,7 +169,7 @@ def of_day(day: int) -> ColumnElement[bool]:
     return and_(at_ms >= day * DAY_MS, at_ms < (day + 1) * DAY_MS)
 
 
-_OF_LINKS = and_(events.c.campaign_id.is_not(None), events.c.link_id.is_not(None))
+_OF_LINKS = and_(events.c.campaign_id.is_not(None), events.c.link_id.is_not(None), events.c.verdict != TEST)
 _HELD = {
     Of.LINKS: _OF_LINKS,
     Of.COUNTED: and_(_OF_LINKS, events.c.verdict == Verdict.COUNTED),

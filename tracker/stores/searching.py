@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, literal, or_, select
 
 from tracker.events import Verdict
-from tracker.stores.contract import SEARCHED_MAX, EventId, Hits, Reason, Search, StoredEvent, Wanted
+from tracker.stores import lastseen
+from tracker.stores.contract import SEARCHED_MAX, EventId, Hits, Last, Reason, Search, StoredEvent, Wanted
 from tracker.stores.reading import SHOWN, SqlReader
 from tracker.stores.rollups import (
     DAY_MS,
@@ -49,6 +50,21 @@ class SqlSearcher(SqlReader):
                 if before is None:
                     break
             return Search(found, before)
+
+    def tests(self, workspace_id: int, code: str | None, *, since_ms: int, limit: int) -> list[StoredEvent]:
+        with self._engine.connect() as connection:
+            detail = None if code is None else _text_id(connection, code)
+            if code is not None and detail is None:
+                return []
+            # Written out and not bound: only then is it plain that the index of tests holds them all.
+            is_test = events.c.verdict == literal(int(Verdict.TEST), literal_execute=True)
+            here = events.c.detail_id.is_(None) if detail is None else events.c.detail_id == detail
+            query = stored().where(is_test, events.c.workspace_id == workspace_id, here, events.c.at_ms >= since_ms)
+            return [StoredEvent(*row) for row in connection.execute(query.order_by(*NEWEST_FIRST).limit(limit))]
+
+    def last_seen(self, campaign_id: int, link_ids: Sequence[int], today: int, *, looked_at_max: int) -> list[Last]:
+        with self._engine.connect() as connection:
+            return lastseen.last_of(connection, campaign_id, link_ids, today, looked_at_max)
 
     def of_visitor(self, at_ms: int, nonce: int, limit: int) -> list[StoredEvent]:
         with self._engine.connect() as connection:
@@ -96,7 +112,8 @@ def _conditions(connection: Connection, workspace_id: int, wanted: Wanted) -> li
             found.append(events.c[name] == value)
     if wanted.noted:
         counted_plainly = and_(events.c.verdict == Verdict.COUNTED, events.c.detail_id.is_(None))
-        found += [~counted_plainly, events.c.kind.in_(SHOWN), events.c.link_id.is_not(None)]
+        is_test = events.c.verdict == Verdict.TEST
+        found += [~counted_plainly, ~is_test, events.c.kind.in_(SHOWN), events.c.link_id.is_not(None)]
     if wanted.detail is not None:
         detail = _text_id(connection, wanted.detail)
         if detail is None:

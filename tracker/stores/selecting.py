@@ -48,6 +48,7 @@ def tally(
         e.campaign_id == campaign_id,
         e.link_id.is_not(None),
         e.kind.in_(SHOWN),
+        e.verdict != Verdict.TEST,
         *(VALUE_COLUMNS[dimension] == value_id for dimension, value_id in value_ids.items()),
     )
     if selection.links is not None:

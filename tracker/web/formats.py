@@ -9,7 +9,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, format_interval, format_skeleton
+from babel.dates import format_date, format_interval, format_skeleton, format_timedelta
 from babel.numbers import format_currency, format_decimal
 from babel.units import format_unit
 from flask import Flask, g, has_request_context, request
@@ -26,6 +26,7 @@ ENGLISH = Locale("en")
 MISSING = "–"
 MINUS = "−"
 LANGUAGES_READ_MAX = 5
+JUST_NOW_S = 5
 SMALL_RATE = 0.01
 SMALL_POINTS = 0.001
 
@@ -164,6 +165,15 @@ def iso(value: datetime | int) -> str:
     return at.isoformat(timespec="seconds")
 
 
+def ago(value: datetime | int) -> str:
+    """How long an instant is past, in words: `3 minutes ago`."""
+    at = days.from_ms(value) if isinstance(value, int) else value
+    past = days.now() - at
+    if past.total_seconds() < JUST_NOW_S:
+        return "just now"
+    return format_timedelta(-past, add_direction=True, locale=ENGLISH)
+
+
 def lag(seconds: float) -> str:
     """How far a report is behind, in words."""
     if seconds < 60:
@@ -205,6 +215,7 @@ def register(app: Flask) -> None:
         period,
         moment,
         iso,
+        ago,
         lag,
         signed_number,
         size,

@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from tracker import campaigns, links, snippets
+from tracker import campaigns, days, links, snippets
 from tracker.errors import Invalid, NotFound
 from tracker.extensions import db
 from tracker.models import Link, Workspace
+from tracker.reports import lastseen
 from tracker.services import services
 from tracker.web import preview, responses
 from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
@@ -76,7 +77,7 @@ def preview_of(workspace: Workspace) -> ResponseReturnValue:
 @pages.get("/links/<code>")
 @signed_in
 def show(workspace: Workspace, code: str) -> ResponseReturnValue:
-    link = links.find(db.session(), workspace, code)
+    link, now = links.find(db.session(), workspace, code), days.now()
     return render_template(
         "links/show.html",
         link=link,
@@ -84,6 +85,8 @@ def show(workspace: Workspace, code: str) -> ResponseReturnValue:
         snippets=snippets.of_link(link, services().public_url),
         site=snippets.of_workspace(workspace, services().public_url, services().settings.click_id_param),
         click_id_param=services().settings.click_id_param if link.click_id_param is None else link.click_id_param,
+        last_seen=lastseen.of_links(db.session(), services().store, [link], now)[link.id],
+        is_old=lastseen.may_be_older(link, now),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tracker.events import Kind, Verdict
 from tracker.models import Campaign
+from tracker.reports.quality import Quality
+from tracker.stores import LAST_DAYS_MAX as LAST_DAYS_MAX
 from tracker.stores import SEARCHED_MAX as SEARCHED_MAX
 
 # Each verdict: its name on a page, what many of them are called, and why it does or does not count.
@@ -46,6 +48,60 @@ MATCHED_BY = {
     "view": "an impression, without a click",
     "hand": "hand",
 }
+# What became of a report under a test code, or would have.
+TRIED = {
+    "recorded": "would be a new conversion",
+    "duplicate": "the same sale again, nothing new",
+    "updated": "the same sale again, with news",
+    "unmatched": "would be kept, and belong to no click",
+    "refused": "would be refused",
+}
+STEPS = {
+    "impression": "An impression came in.",
+    "click": "A click came in.",
+    "report": "A conversion was reported.",
+    "matched": "It found its click.",
+}
+NEXT_STEPS = {
+    "impression": "No impression yet: open the address of the impression pixel, or the mail that holds it.",
+    "click": "No click yet: open the short link in a browser, as a visitor would.",
+    "report": "No conversion yet: go on to your thank-you page as if you bought. t.js passes the code on.",
+    "matched": "No report has found its click: pass on the cid that the landing page got in its URL.",
+}
+# What a source of reports is taken by, what its reports carry, how good that is, and what those without it cost.
+QUALITY_BY = {"way": "how they came", "sender": "who sent them", "source": "utm_source of the matched link"}
+QUALITY = {
+    "cid": "Click id",
+    "genuine": "Genuine",
+    "order": "Order",
+    "value": "Value",
+    "currency": "Currency",
+    "customer": "Customer",
+    "matched": "Matched",
+    "duplicate": "Repeats",
+}
+GRADES = {"good": "good", "fair": "could be better", "poor": "poor"}
+ADVICE = {
+    "cid": "have no click id, and only some find their sale without: add cid={clickid}, as the landing page got it.",
+    "genuine": "of their click ids are not genuine: cut short, changed on the way or made up. Pass them on unchanged.",
+    "order": "have no order id: a repeated report cannot be told from a second sale. Add order={{order_id}}.",
+    "value": "have no value: these sales count without money. Add value={{order_total}}.",
+    "currency": "have no currency: the workspace’s is taken. Add currency=EUR, or whatever was paid in.",
+    "customer": "have no customer: a sale on another device finds no click. Add customer={{customer_id}}.",
+}
+# What to do where something has never been seen on a link.
+NEVER = {
+    "impression": "paste its pixel beside it",
+    "click": "follow it once",
+    "conversion": "see what to install",
+}
+VIA = {
+    "pixel": "Conversion pixel",
+    "callback": "Callback",
+    "import": "Import",
+    "hand": "By hand",
+}
+MATCHED_BY = {"click": "by its click id", "customer": "by its customer", "view": "by an impression", "hand": "by hand"}
 REASONS = {
     "no_click_id": "no click id",
     "macro_not_replaced": "placeholder not replaced",
@@ -132,6 +188,22 @@ def of_result(word: str) -> str:
 
 def reason(word: str | None) -> str:
     return "" if word is None else REASONS.get(word, word.replace("_", " "))
+
+
+def quality_source(row: Quality, by: str) -> str:
+    """What a source of reports is called."""
+    if by == "source":
+        return row.name or "not matched to a link"
+    if by == "way" or row.name == row.via:
+        return {"pixel": "pixels", "callback": "callbacks", "import": "imports"}.get(
+            row.via or "", row.name or "others"
+        )
+    return f"{row.name or 'no user agent'}, by {row.via}" if row.via else row.name or "others"
+
+
+def via(word: str) -> str:
+    """How a report came in, at the head of a line."""
+    return VIA.get(word, word)
 
 
 def times(n: int, one: str, many: str) -> str:

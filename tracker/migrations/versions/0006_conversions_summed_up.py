@@ -42,6 +42,9 @@ def upgrade() -> None:
     _change_conversions()
     op.add_column("ledger", sa.Column("via", sa.String(16), nullable=False, server_default=""))
     _change_reports()
+    tests = sa.text("verdict = 11")
+    key = ["workspace_id", "detail_id", "at_ms"]
+    op.create_index("ix_events_tests", "events", key, sqlite_where=tests, postgresql_where=tests)
     _make_sums()
     _make_tables()
     for axis, at_ms in enumerate(("click_at_ms", "converted_at_ms")):
@@ -226,6 +229,7 @@ def downgrade() -> None:
         *("sale_part_days", "sale_parts", "sale_steps", "sale_days", "sale_quarters"),
     ):
         op.drop_table(table)
+    op.drop_index("ix_events_tests", "events")
     for name in ("conversion_id", "test_code", "result", "digest"):
         op.drop_index(f"ix_reports_{name}", "reports")
     with op.batch_alter_table("reports") as batch:
