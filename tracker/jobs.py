@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import Engine, Text, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker import aside, changes, conversionfile, conversions, days, losses, signing
+from tracker import aside, changes, conversionfile, conversions, days, losses, signing, testcodes
 from tracker.config import Settings
 from tracker.extensions import empty_journal
 from tracker.models import Report, Salt
