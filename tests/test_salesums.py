@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -188,8 +191,13 @@ def test_whatever_becomes_of_sales_the_sums_are_what_their_rows_add_up_to(
     check(session, engine)
 
 
-def test_what_is_given_by_hand_to_a_campaign_is_summed_up_without_a_link(
-    session: Session, engine: Engine, workspace: Workspace, settings: Settings, link_ids: list[int]
+def test_what_is_given_by_hand_to_a_campaign_is_summed_up_and_shown_without_a_link(
+    session: Session,
+    engine: Engine,
+    workspace: Workspace,
+    settings: Settings,
+    link_ids: list[int],
+    owner: FlaskClient,
 ) -> None:
     lost = {"order": "lost", "value": "12"}
     conversions.record(session, workspace, lost, Sighting(NOW_MS, next(_nonces), "callback"), settings.secrets.keys)
@@ -201,6 +209,9 @@ def test_what_is_given_by_hand_to_a_campaign_is_summed_up_without_a_link(
     row = session.execute(select(SaleDay.link_id, SaleDay.n, SaleDay.minor).where(SaleDay.axis == Axis.CLICK)).one()
     assert tuple(row) == (0, 1, 1200)
     check(session, engine)
+    today = days.from_ms(NOW_MS).date()
+    page = owner.get(f"/app/campaigns/{campaign.slug}?from={today - timedelta(days=1)}").text
+    assert re.search(r"without a link\s*</th>", page)
 
 
 def test_a_report_that_is_taken_back_leaves_nothing_in_the_sums(
