@@ -82,6 +82,7 @@ def test_a_signed_report_is_taken_once(shop: Shop, session: Session, cid: str, m
     again = send(said, signature)
     assert (again.status_code, again.mimetype) == (401, "application/problem+json")
     assert [error["field"] for error in again.json["errors"]] == ["X-Signature"]
+    assert again.headers["WWW-Authenticate"] == "X-Signature"
     assert reasons(session) == [("recorded", None), ("refused", "replayed")]
     assert session.scalars(select(Report.signed).order_by(Report.id)).all() == [True, False]
 

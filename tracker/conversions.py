@@ -226,7 +226,8 @@ def _judge(
             return news or Outcome("unmatched", reason="signature_required"), claim
         if found is None:
             # A later word on a known sale needs no click id: shops send refunds by order alone.
-            if (known := _known(session, workspace, claim, None)) is not None:
+            known = _known(session, workspace, claim, None) if claim.order or claim.event_id else None
+            if known is not None:
                 return _news(session, known, claim, sums), claim
             found = matching.by_customer(session, workspace, claim)
         if found is None:

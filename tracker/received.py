@@ -70,8 +70,10 @@ def keep(
         signed=sighting.signed,
         gpc=sighting.gpc,
     )
+    _write_down(session, report, outcome, claim)
     session.add(report)
-    return _write_down(session, report, outcome, claim)
+    session.flush()
+    return outcome
 
 
 def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[str, str]:
@@ -123,17 +125,18 @@ def sighting_of(report: Report) -> Sighting:
 def renew(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> Outcome:
     """Writes into a report what became of it this time."""
     report.retried_at = days.now()
-    return _write_down(session, report, outcome, claim)
+    _write_down(session, report, outcome, claim)
+    session.flush()
+    return outcome
 
 
-def _write_down(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> Outcome:
+def _write_down(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> None:
     report.result, report.reason, report.hint = outcome.result, outcome.reason, outcome.hint
     report.conversion_id = outcome.conversion_id
-    if outcome.conversion_id is not None and session.get_one(Conversion, outcome.conversion_id).gpc:
+    named = customers.NAME in report.params and outcome.conversion_id is not None
+    if named and session.get_one(Conversion, outcome.conversion_id).gpc:
         report.params = {name: value for name, value in report.params.items() if name != customers.NAME}
     report.digest = claim.digest if claim else None
     report.event_id = claim.event_id if claim else None
     code = report.params.get("test", "")
     report.test_code = code if _TEST_CODE.fullmatch(code) else None
-    session.flush()
-    return outcome

@@ -86,6 +86,8 @@ def report(key: str) -> Response:
         response, event = _answer(event, _read(event))
     except Invalid as error:
         response = refused(error)
+    if response.status_code == 401:
+        response.headers["WWW-Authenticate"] = HEADER
     g.verdict = Verdict(event.verdict).word
     services().spool.append(encode(event))
     return response
