@@ -183,7 +183,7 @@ def quality_source(row: Quality, by: str) -> str:
         return {"pixel": "pixels", "callback": "callbacks", "import": "imports"}.get(
             row.via or "", row.name or "others"
         )
-    return f"{row.name or 'no user agent'}, by {row.via}" if row.via else row.name or "others"
+    return f"{row.name or 'no user agent'} ({row.via}s)" if row.via else row.name or "others"
 
 
 def via(word: str) -> str:
