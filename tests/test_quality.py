@@ -68,14 +68,21 @@ def test_shares_are_of_all_reports_of_a_way_and_tell_what_to_add(
     }
     assert callbacks.grade == Grade.POOR
     assert callbacks.advice == [
-        Advice("currency", 0.5),
         Advice("customer", 0.5),
         Advice("genuine", pytest.approx(1 / 3)),
+        Advice("currency", pytest.approx(1 / 3)),
         Advice("order", 0.25),
         Advice("value", 0.25),
         Advice("cid", 0.25),
     ]
     assert (pixels.n, pixels.counts["genuine"], pixels.counts["matched"]) == (1, 1, 0)
+
+
+def test_one_piece_of_advice_is_given_once_to_all_who_need_it() -> None:
+    rows = [Quality(name, None, 10, dict.fromkeys(quality.SHARES, n)) for name, n in (("a", 10), ("b", 9), ("c", 5))]
+    found = quality.Qualities(rows, False, 30).lacks
+    assert [lack.what for lack in found] == ["cid", "order", "value", "customer"]
+    assert all([(row.name, round(share, 3)) for row, share in lack.of] == [("c", 0.5), ("b", 0.1)] for lack in found)
 
 
 def test_a_source_that_sends_everything_is_good_and_is_told_nothing(
@@ -164,7 +171,7 @@ def test_the_page_says_it_in_sentences_and_the_csv_in_fractions(
     page = html.unescape(owner.get("/app/debugger?days=30&by=way").text)
     section = re.search(r'<section id="quality">.*?</section>', page, re.DOTALL)
     assert section
-    assert "50.0 % have no order id: a repeated report cannot be told from a second sale." in section[0]
+    assert "50.0 % of callbacks have no order id: a repeated report cannot be told from a second sale." in section[0]
     assert '<option value="30" selected>' in section[0]
     (row,) = csv.DictReader(io.StringIO(owner.get("/app/debugger/quality.csv?by=way").text))
     assert (row["source"], row["reports"], row["order_share"], row["grade"]) == ("callback", "2", "0.5", "poor")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Response, expect
@@ -28,6 +29,8 @@ PAGES = {
     "left-out-of-a-campaign": "/app/campaigns/demo-spring-sale/filtered",
     "unknown-codes": "/app/orphans",
     "privacy": "/privacy",
+    "debugger": "/app/debugger",
+    "debugger-test": "/app/debugger/tests/{test}",
     "install": "/app/install",
     "settings": "/app/settings",
     "filters": "/app/settings/filters",
@@ -55,6 +58,9 @@ def lived_in(server: Server) -> Server:
     server.run("user", "create", OWNER, "--password-stdin", typed=PASSWORD + "\n")
     look = {"destination": "https://shop.example/a?b=c#d", "campaign": "look", "source": "s", "medium": "m"}
     server.api("POST", "/links", look | {"code": "look"})
+    addresses = server.api("POST", "/tests", {"link": "look"})["addresses"]
+    for name in ("impression_pixel_url", "conversion_pixel_url", "conversion_pixel_url"):
+        urlopen(addresses[name]).close()
     return server
 
 
@@ -84,7 +90,9 @@ def test_every_page_fits_its_window_and_loads_only_from_here(
     look: tuple[BrowserContext, str], lived_in: Server
 ) -> None:
     context, name = look
-    for title, path in PAGES.items():
+    code = lived_in.api("GET", "/tests")["items"][0]["code"]
+    for title, pattern in PAGES.items():
+        path = pattern.format(test=code)
         page = context.new_page()
         trouble: list[str] = []
         answers: list[Response] = []

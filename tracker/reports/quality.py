@@ -79,7 +79,7 @@ class Quality:
             "genuine": self._lack("genuine", of="cid"),
             "order": self._lack("order"),
             "value": self._lack("value"),
-            "currency": self._lack("currency"),
+            "currency": self._lack("currency", of="value"),
             "customer": self._lack("customer"),
         }
         # Reports that were matched by their order, as refunds are, do without a click id.
@@ -94,12 +94,28 @@ class Quality:
             self.counts[what] += there
 
 
+class Lack(NamedTuple):
+    """What is to be added, and where how large a share lacks it; those worst off first."""
+
+    what: str
+    of: list[tuple[Quality, float]]
+
+
 class Qualities(NamedTuple):
     """Sources, those with most reports first; `is_cut` where there are older reports in the days that were not read."""
 
     rows: list[Quality]
     is_cut: bool
     n: int
+
+    @property
+    def lacks(self) -> list[Lack]:
+        """The advice to all sources, each piece once, in the order of the table."""
+        found: dict[str, list[tuple[Quality, float]]] = {}
+        for row in self.rows:
+            for advice in row.advice:
+                found.setdefault(advice.lacks, []).append((row, advice.share))
+        return [Lack(what, sorted(found[what], key=lambda of: -of[1])) for what in SHARES if what in found]
 
 
 def of_sources(

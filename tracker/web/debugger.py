@@ -27,6 +27,7 @@ responses.add_not_found(pages)
 
 LINKS_OFFERED = 50
 SOUGHT_MAX = 100  # characters
+SOURCES_NAMED = 3  # in one sentence
 
 
 @pages.get("/debugger")
@@ -79,6 +80,7 @@ def _quality(workspace: Workspace, now: datetime) -> dict[str, Any]:
         "quality": found,
         "quality_days": quality.DAYS,
         "quality_shares": quality.SHARES,
+        "sources_named": SOURCES_NAMED,
         "chosen_days": n_days,
         "chosen_by": by.value,
     }

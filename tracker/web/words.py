@@ -83,10 +83,10 @@ QUALITY = {
 GRADES = {"good": "good", "fair": "could be better", "poor": "poor"}
 ADVICE = {
     "cid": "have no click id, and only some find their sale without: add cid={clickid}, as the landing page got it.",
-    "genuine": "of their click ids are not genuine: cut short, changed on the way or made up. Pass them on unchanged.",
+    "genuine": "(with a click id) have one that is not genuine: cut short, changed or made up. Pass it on as it is.",
     "order": "have no order id: a repeated report cannot be told from a second sale. Add order={{order_id}}.",
     "value": "have no value: these sales count without money. Add value={{order_total}}.",
-    "currency": "have no currency: the workspace’s is taken. Add currency=EUR, or whatever was paid in.",
+    "currency": "(with a value) have no currency: the workspace’s is taken. Add currency=EUR, or what was paid in.",
     "customer": "have no customer: a sale on another device finds no click. Add customer={{customer_id}}.",
 }
 # What to do where something has never been seen on a link.
@@ -193,12 +193,12 @@ def reason(word: str | None) -> str:
 def quality_source(row: Quality, by: str) -> str:
     """What a source of reports is called."""
     if by == "source":
-        return row.name or "not matched to a link"
+        return row.name or "reports without a link"
     if by == "way" or row.name == row.via:
         return {"pixel": "pixels", "callback": "callbacks", "import": "imports"}.get(
             row.via or "", row.name or "others"
         )
-    return f"{row.name or 'no user agent'}, by {row.via}" if row.via else row.name or "others"
+    return f"{row.name or 'no user agent'} ({row.via}s)" if row.via else row.name or "others"
 
 
 def via(word: str) -> str:
