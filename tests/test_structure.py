@@ -35,7 +35,7 @@ ROWS = (
     ("models", "sums"),
     ("config", "extensions", "metering"),
     ("errors", "events", "losses"),
-    ("utm", "codes", "clickid", "customers", "money", "days", "agents", "channels", "countries"),
+    ("utm", "codes", "clickid", "credits", "customers", "money", "days", "agents", "channels", "countries"),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 FILE_LINES_MAX = 400
