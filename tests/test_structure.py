@@ -26,7 +26,7 @@ ROWS = (
     ("schema",),
     ("reports",),
     ("bulk", "jobs"),
-    ("aside", "conversions", "links", "privacy", "snippets"),
+    ("aside", "conversions", "credited", "links", "paths", "privacy", "snippets"),
     ("campaigns", "accounts", "claims", "filters"),
     ("destinations", "changes"),
     ("stores",),

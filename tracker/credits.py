@@ -85,7 +85,7 @@ def weights(model: Model, instants_ms: Sequence[int]) -> list[int]:
 
     Raises ValueError where there is none, or where they are not in order.
     """
-    if not instants_ms or any(a > b for a, b in zip(instants_ms, instants_ms[1:], strict=False)):
+    if not instants_ms or list(instants_ms) != sorted(instants_ms):
         raise ValueError("touches are given the earliest first, and there is one at least")
     return _WEIGHTS[model](instants_ms)
 

@@ -34,6 +34,10 @@ class Dialect(Protocol):
         """Raises IntegrityError where an id is stored already."""
         ...
 
+    def insert_new(self, connection: Connection, table: Table, rows: Rows) -> None:
+        """Inserts those rows that are not there; `rows` have all columns, in the order of its keys."""
+        ...
+
     def add(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Adds to the sums of a rollup; `rows` have all its columns, in the order of its keys."""
         ...
@@ -74,6 +78,10 @@ class Sqlite:
 
     def insert_events(self, connection: Connection, names: Sequence[str], rows: Rows) -> None:
         _execute_many(connection, insert(events), names, rows)
+
+    def insert_new(self, connection: Connection, table: Table, rows: Rows) -> None:
+        new = insert_into("sqlite", table).on_conflict_do_nothing()
+        _execute_many(connection, new, [column.name for column in table.columns], rows)
 
     def add(self, connection: Connection, table: Table, rows: Rows) -> None:
         new = insert_into("sqlite", table)
@@ -173,13 +181,19 @@ class Postgres:
         except psycopg.IntegrityError as error:
             raise IntegrityError(copy, None, error) from error
 
+    def insert_new(self, connection: Connection, table: Table, rows: Rows) -> None:
+        self._insert(connection, table, rows, "DO NOTHING")
+
     def add(self, connection: Connection, table: Table, rows: Rows) -> None:
+        added = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in added_columns(table))
+        self._insert(connection, table, rows, f"DO UPDATE SET {added}")
+
+    def _insert(self, connection: Connection, table: Table, rows: Rows, where_there: str) -> None:
         names = [column.name for column in table.columns]
         arrays = ", ".join(f"%s::{column.type.compile(connection.dialect)}[]" for column in table.columns)
-        added = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in added_columns(table))
         connection.exec_driver_sql(
             f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({arrays}) "  # noqa: S608
-            f"ON CONFLICT ({', '.join(column.name for column in table.primary_key)}) DO UPDATE SET {added}",
+            f"ON CONFLICT ({', '.join(column.name for column in table.primary_key)}) {where_there}",
             tuple(list(column) for column in zip(*rows, strict=True)),
         )
 

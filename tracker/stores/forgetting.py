@@ -6,7 +6,7 @@ import secrets
 
 from sqlalchemy import Connection, and_, update
 
-from tracker.stores import firsts
+from tracker.stores import firsts, views
 from tracker.stores.contract import StoredEvent
 from tracker.stores.rollups import DAY_MS, VALUE_COLUMNS, Change, events
 from tracker.stores.rows import FLAGS, stored
@@ -42,4 +42,5 @@ def forget(connection: Connection, at_ms: int, nonce: int) -> list[Change]:
             seen = scope.seen.c
             is_theirs = and_(seen.day == at_ms // DAY_MS, seen.visitor == visitor)
             connection.execute(update(scope.seen).where(is_theirs).values(visitor=nobody))
+        views.forget(connection, at_ms // DAY_MS, visitor)
     return changes
