@@ -276,8 +276,7 @@ def test_reports_that_race_make_one_conversion(
                 own.get_one(Workspace, workspace_id),
                 {"cid": cid, "order": "R-1", "value": "3"},
                 Sighting(days.to_ms(days.now()), number, "callback"),
-                settings.secrets.click_keys,
-                settings.secrets.customer_key,
+                settings.secrets.keys,
             )
             own.commit()
             results.append(outcome.result)
@@ -307,8 +306,7 @@ def test_changes_that_race_leave_a_ledger_that_adds_up(
                     own.get_one(Workspace, workspace_id),
                     sale,
                     Sighting(days.to_ms(days.now()), number * 100 + step, "callback"),
-                    settings.secrets.click_keys,
-                    settings.secrets.customer_key,
+                    settings.secrets.keys,
                 )
                 own.commit()
 

@@ -76,8 +76,7 @@ def convert(session: Session, workspace: Workspace, settings: Settings) -> Calla
         cid = clickid.make(settings.secrets.click_key, link.id, days.to_ms(at), number)
         sighting = claims.Sighting(days.to_ms(at) + 1000, number, "callback")
         sale = {"cid": cid, "order": str(number)} | params
-        secrets = settings.secrets
-        conversions.record(session, workspace, sale, sighting, secrets.click_keys, secrets.customer_key)
+        conversions.record(session, workspace, sale, sighting, settings.secrets.keys)
         session.commit()
 
     return convert

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
 
-from tracker import customers, days, money
+from tracker import customers, money
 from tracker.errors import Invalid, Malformed
 from tracker.models import Workspace
 
@@ -27,26 +27,42 @@ ALIASES = {
     "event_id": (),
     "ts": (),
     "test": (),
+    "touches": (),
 }
 STATUSES = ("approved", "pending", "rejected", "refunded")
+ENDED = ("rejected", "refunded")
 GOAL_DEFAULT = "purchase"
 TEXT_MAX = 255
+TOUCHES_TEXT_MAX = 300  # ten click ids, parted by dots
+PIXEL, CALLBACK, IMPORT, HAND = "pixel", "callback", "import", "hand"
 PARAMS_MAX = 50
 BODY_MAX_BYTES = 65536
+CLOCK_TOLERANCE_S = 300  # that a sender's clock may be fast or slow
+_SAID = frozenset(ALIASES)
 _GOAL = re.compile(r"[\w.:-]{1,64}")
 
 
 class Sighting(NamedTuple):
-    """When and how a report came in: the id of its event, `via` pixel or callback."""
+    """When and how a report came in: the id of its event, and `via` pixel, callback, import or hand.
+
+    `agent` is the user agent that sent it, `gpc` whether it asked not to be sold, `signed` whether a signature held.
+    """
 
     at_ms: int
     nonce: int
     via: str
+    gpc: bool = False
+    agent: str = ""
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A report that has been understood: its values checked, nothing looked up yet."""
+    """A report that has been understood: its values checked, nothing looked up yet.
+
+    `told_at_ms` is the instant that it names, `None` where it names none; `received_at_ms` when it came in. `digest` is
+    of all that it says of its sale, and of who says it.
+    """
 
     cid: str
     order: str | None
@@ -54,8 +70,24 @@ class Claim:
     status: str | None
     amount: money.Money | None
     customer: str | None
-    converted_at: datetime
+    event_id: str | None
+    told_at_ms: int | None
+    received_at_ms: int
+    received_nonce: int
+    via: str
+    gpc: bool
     test: bool
+    digest: bytes
+
+    @property
+    def at_ms(self) -> int:
+        """When the sale was made, as far as this report can tell."""
+        return self.received_at_ms if self.told_at_ms is None else self.told_at_ms
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it may change what is known. Anybody with the page open can send a pixel."""
+        return self.via != PIXEL
 
 
 def read_params(query: str, body: bytes = b"", content_type: str = "") -> dict[str, str]:
@@ -137,22 +169,42 @@ def understand(params: Mapping[str, str], workspace: Workspace, sighting: Sighti
     goal = texts["goal"] or GOAL_DEFAULT
     if not _GOAL.fullmatch(goal):
         errors["goal"] = "A goal is 1 to 64 letters, digits, “.”, “:”, “-” or “_”."
-    status = texts["status"].lower() or None
-    if status not in (None, *STATUSES):
+    texts["status"], texts["currency"] = texts["status"].lower(), texts["currency"].upper()
+    if texts["status"] not in ("", *STATUSES):
         errors["status"] = f"A status is one of {', '.join(sorted(STATUSES))}."
+    elif texts["status"] in ENDED and sighting.via == PIXEL:
+        errors["status"] = "A pixel can be sent by anybody with the page open: only a callback takes a sale back."
+    customer = None if sighting.gpc else _customer(params.get(customers.SEALED, ""), texts["customer"], customer_key)
     claim = Claim(
         cid=texts["cid"],
         order=texts["order"] or None,
         goal=goal,
-        status=status,
-        amount=_amount(texts["value"], texts["currency"].upper() or workspace.currency, errors),
-        customer=_customer(params.get(customers.SEALED, ""), texts["customer"], customer_key),
-        converted_at=_instant(texts["ts"] if sighting.via == "callback" else "", sighting.at_ms, errors),
+        status=texts["status"] or None,
+        amount=_amount(texts["value"], texts["currency"] or workspace.currency, errors),
+        customer=customer,
+        event_id=texts["event_id"] or None,
+        told_at_ms=_instant_ms(texts["ts"], sighting.at_ms, errors) if sighting.via != PIXEL else None,
+        received_at_ms=sighting.at_ms,
+        received_nonce=sighting.nonce,
+        via=sighting.via,
+        gpc=sighting.gpc,
         test=texts["test"].lower() not in ("", "0", "false"),
+        digest=_digest(texts | {"goal": goal, "customer": customer or ""}, sighting.via),
     )
     if errors:
         raise Invalid(errors)
     return claim
+
+
+def _digest(texts: Mapping[str, str], via: str) -> bytes:
+    """What a report says, in 16 bytes: the same report sent again has the same.
+
+    Where an order names the sale, the click id says nothing more of it: a repeat that lost it on the way is a repeat.
+    Parameters that we do not know are no part of it.
+    """
+    left_out = "cid" if texts["order"] else ""
+    said = [[name, text] for name, text in sorted(texts.items()) if name in _SAID and text and name != left_out]
+    return blake2b(orjson.dumps([via, said]), digest_size=16).digest()
 
 
 def _customer(sealed: str, plain: str, key: bytes) -> str | None:
@@ -178,11 +230,10 @@ def _amount(text: str, currency: str, errors: dict[str, str]) -> money.Money | N
     return amount
 
 
-def _instant(text: str, at_ms: int, errors: dict[str, str]) -> datetime:
-    received = days.from_ms(at_ms)
+def _instant_ms(text: str, at_ms: int, errors: dict[str, str]) -> int | None:
     if not text:
-        return received
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= at_ms // 1000 + 300:
+        return None
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= at_ms // 1000 + CLOCK_TOLERANCE_S:
         errors["ts"] = "An instant is in whole seconds since 1970, and not in the future."
-        return received
-    return datetime.fromtimestamp(int(text), UTC)
+        return None
+    return int(text) * 1000

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tracker import clickid, countries
@@ -198,6 +199,13 @@ class Settings:
         return Secrets.load(self.data_dir)
 
 
+class Keys(NamedTuple):
+    """What conversion reports are read with: the keyring of click ids and the key of customers' hashes."""
+
+    click: Mapping[int, bytes]
+    customer: bytes
+
+
 @dataclass(frozen=True)
 class Secrets:
     """What must not leak: the keys of sessions and of customers' hashes, and the keyring of click ids.
@@ -213,6 +221,10 @@ class Secrets:
     def click_key(self) -> clickid.Key:
         number = max(self.click_keys)
         return clickid.Key(number, self.click_keys[number])
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.click_keys, self.customer_key)
 
     @classmethod
     def load(cls, data_dir: Path) -> Secrets:

@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
-from tracker import clickid, customers, days
-from tracker.claims import ALIASES, TEXT_MAX, Claim, Sighting, understand
+from tracker import customers, days, ledger, matching
+from tracker.claims import ALIASES, CLOCK_TOLERANCE_S, TEXT_MAX, TOUCHES_TEXT_MAX, Claim, Sighting, understand
+from tracker.config import Keys
 from tracker.errors import Invalid
 from tracker.extensions import insert_into
-from tracker.models import Campaign, Conversion, LedgerEntry, Link, Report, Workspace
+from tracker.ledger import COUNTING as COUNTING
+from tracker.matching import HINTS, VIEW, Found
+from tracker.models import Campaign, Conversion, Report, Workspace
 from tracker.stores import Dimension, StoredEvent
 
-COUNTING = ("approved", "pending")
-WINDOW = timedelta(days=30)
 SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
 SETTLE_MAX = 500
 NAME_MAX = 64  # characters of a parameter's name that are kept
 NOT_KEPT = "(not kept)"
-_MACRO = re.compile(r"\{\{?[\w.]+\}?\}|\[\w+\]|%7B\w+%7D|<\w+>|\$\{?\w+\}?", re.IGNORECASE)
-
-HINTS = {
-    "no_click_id": "The report has no cid. Pass on the cid that the landing page got in its URL.",
-    "macro_not_replaced": "The cid is still a placeholder: the sender did not put the click id in its place.",
-    "bad_click_id": "The cid is not one of ours: cut short, changed on the way, or made up.",
-    "foreign_click_id": "The cid belongs to another workspace: check the key in the address.",
-    "unknown_link": "The cid is genuine, but its link is no longer stored.",
-    "test": "The report carries test and is kept out of every figure.",
-}
+CROPPED = "…"  # stands where a value was too long, so that it is still too long when it is judged again
+JUDGED_AGAIN = ("unmatched", "refused", "test")
+_TEST_CODE = re.compile(r"[A-Za-z0-9]{4,32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +42,11 @@ class Outcome:
 
     @property
     def hint(self) -> str | None:
-        return HINTS.get(self.reason or "")
+        return "; ".join(self.errors.values()) if self.errors else HINTS.get(self.reason or "")
 
 
 def record(
-    session: Session,
-    workspace: Workspace,
-    params: Mapping[str, str],
-    sighting: Sighting,
-    click_keys: Mapping[int, bytes],
-    customer_key: bytes,
+    session: Session, workspace: Workspace, params: Mapping[str, str], sighting: Sighting, keys: Keys
 ) -> Outcome:
     """Records a report: the same event again changes nothing, the same sale again makes no second one.
 
@@ -65,88 +54,174 @@ def record(
     """
     seen = session.scalar(select(Report).where(Report.at_ms == sighting.at_ms, Report.nonce == sighting.nonce))
     if seen is not None:
-        slug = seen.conversion.campaign.slug if seen.conversion else None
-        return Outcome(seen.result, seen.conversion_id, slug, seen.reason)
-    try:
-        claim = understand(params, workspace, sighting, customer_key)
-    except Invalid as error:
-        return _keep(session, workspace, params, sighting, Outcome("refused", reason="bad_value", errors=error.errors))
-    reason, click, link = _match(session, workspace, claim, click_keys)
-    if click is not None and link is not None:
-        conversion, is_new = _claim_row(session, workspace, claim, click, link)
-    else:
-        # A later word on a known order needs no click id: shops send refunds by order alone.
-        known = _known(session, workspace, claim) if claim.order and not claim.test else None
-        if known is None:
-            return _keep(session, workspace, params, sighting, Outcome("unmatched", reason=reason), claim)
-        conversion, is_new = known, False
-    changed = _apply(session, conversion, claim, sighting, is_new)
-    result = "recorded" if is_new else "updated" if changed else "duplicate"
-    slug = session.get_one(Campaign, conversion.campaign_id).slug
-    return _keep(session, workspace, params, sighting, Outcome(result, conversion.id, slug), claim)
+        return _known_outcome(seen)
+    outcome, claim = _judge(session, workspace, params, sighting, keys)
+    return _keep(session, workspace, params, sighting, keys, outcome, claim)
 
 
-def _match(
-    session: Session, workspace: Workspace, claim: Claim, keys: Mapping[int, bytes]
-) -> tuple[str | None, clickid.Click | None, Link | None]:
-    """The click and link of a claim, or why there is none. The id verifies itself: a forged one costs no look-up."""
+def retry(session: Session, report: Report, keys: Keys) -> Outcome:
+    """Judges a stored report again by what is known now, where nothing came of it so far; the caller commits.
+
+    It stays the one report that it was, and says what became of it and when it was tried.
+    """
+    if report.result not in JUDGED_AGAIN:
+        return _known_outcome(report)
+    workspace = session.get_one(Workspace, report.workspace_id)
+    outcome, claim = _judge(session, workspace, _params_of(report), _sighting_of(report), keys)
+    return _renew(session, report, outcome, claim)
+
+
+def give(
+    session: Session, report: Report, keys: Keys, *, click_id: str | None = None, campaign: Campaign | None = None
+) -> Outcome:
+    """Credits a stored report by hand, to a click or to a campaign alone; the caller commits.
+
+    A sale that is known already stays where it is and takes the report's news. Raises Invalid, naming the field, for a
+    report that is recorded already or cannot be understood, and for a click id or campaign of somebody else.
+    """
+    if report.result not in JUDGED_AGAIN:
+        raise Invalid({"report": "This report belongs to a conversion already."})
+    workspace = session.get_one(Workspace, report.workspace_id)
+    claim = understand(_params_of(report), workspace, _sighting_of(report), keys.customer)
     if claim.test:
-        return "test", None, None
-    if not claim.cid:
-        return "no_click_id", None, None
-    click = clickid.read(claim.cid, keys)
-    if click is None:
-        return "macro_not_replaced" if _MACRO.search(claim.cid) else "bad_click_id", None, None
-    link = session.get(Link, click.link_id)
-    if link is None:
-        return "unknown_link", None, None
-    if link.workspace_id != workspace.id:
-        return "foreign_click_id", None, None
-    return None, click, link
+        raise Invalid({"test": HINTS["test"]})
+    found = _given(session, workspace, claim, keys, click_id, campaign)
+    return _renew(session, report, _settle_on(session, workspace, claim, found), claim)
 
 
-def _claim_row(
-    session: Session, workspace: Workspace, claim: Claim, click: clickid.Click, link: Link
-) -> tuple[Conversion, bool]:
-    """The sale's one row. UNIQUE decides which report makes it: two that race both try, one inserts."""
-    status = claim.status or "approved"
+def credit_view(session: Session, report: Report, keys: Keys, view: StoredEvent) -> Outcome:
+    """Credits a report that no click led to, to an impression before it; the caller commits.
+
+    An order or an event id tells its sale from the next. Raises Invalid for a report that cannot be understood.
+    """
+    if report.result != "unmatched":
+        return _known_outcome(report)
+    workspace = session.get_one(Workspace, report.workspace_id)
+    claim = understand(_params_of(report), workspace, _sighting_of(report), keys.customer)
+    campaign = session.get_one(Campaign, view.campaign_id)
+    found = Found(VIEW, campaign, view.link_id, None, view.at_ms, view.nonce)
+    return _renew(session, report, _settle_on(session, workspace, claim, found), claim)
+
+
+def _given(
+    session: Session,
+    workspace: Workspace,
+    claim: Claim,
+    keys: Keys,
+    click_id: str | None,
+    campaign: Campaign | None,
+) -> Found:
+    if click_id is not None:
+        match = matching.by_click_id(session, workspace, click_id.strip(), keys.click)
+        if match.found is None:
+            raise Invalid({"click_id": HINTS[match.reason or ""]})
+        return match.found._replace(by=matching.HAND)
+    if campaign is None or campaign.workspace_id != workspace.id:
+        raise Invalid({"campaign": "There is no such campaign."})
+    return Found(matching.HAND, campaign, None, None, claim.at_ms, 0)
+
+
+def _judge(
+    session: Session, workspace: Workspace, params: Mapping[str, str], sighting: Sighting, keys: Keys
+) -> tuple[Outcome, Claim | None]:
+    """What a report says and what becomes of that. The conversion is written, the report is not."""
+    try:
+        claim = understand(params, workspace, sighting, keys.customer)
+        if claim.test:
+            return Outcome("test", reason="test"), claim
+        match = matching.by_click_id(session, workspace, claim.cid, keys.click)
+        found = match.found
+        if found is None:
+            # A later word on a known sale needs no click id: shops send refunds by order alone.
+            if (known := _known(session, workspace, claim, None)) is not None:
+                return _news(session, known, claim), claim
+            found = matching.by_customer(session, workspace, claim)
+        if found is None:
+            return Outcome("unmatched", reason=match.reason), claim
+        return _settle_on(session, workspace, claim, found), claim
+    except Invalid as error:
+        return Outcome("refused", reason="bad_value", errors=error.errors), None
+
+
+def _settle_on(session: Session, workspace: Workspace, claim: Claim, found: Found) -> Outcome:
+    """Makes the sale's one row, credited to a click, or brings the claim's news to the row that is there."""
+    _check_instant(claim, found.at_ms)
+    made = _insert(session, workspace, claim, found)
+    if made is not None:
+        ledger.open_with(session, made, claim.via)
+        return Outcome("recorded", made.id, found.campaign.slug)
+    known = _known(session, workspace, claim, found)
+    assert known is not None  # noqa: S101 (narrows the type: it is what the insertion ran into, and none is deleted)
+    if known.matched_by == VIEW and found.by != VIEW:
+        return replace(_news(session, _moved(known, found), claim), result="updated")
+    return _news(session, known, claim)
+
+
+def _moved(conversion: Conversion, found: Found) -> Conversion:
+    """A click beats the view that a conversion was credited to. Its money stays, and so does the ledger."""
+    conversion.matched_by, conversion.campaign_id, conversion.link_id = found.by, found.campaign.id, found.link_id
+    conversion.click_id, conversion.click_at_ms, conversion.click_nonce = found.click_id, found.at_ms, found.nonce
+    conversion.converted_at_ms = max(conversion.converted_at_ms, found.at_ms)
+    conversion.outside_window = matching.is_outside(found.campaign, found.at_ms, conversion.converted_at_ms)
+    conversion.click_settled = found.click_id is None
+    return conversion
+
+
+def _news(session: Session, conversion: Conversion, claim: Claim) -> Outcome:
+    """A further report of a conversion that is known and held."""
+    if conversion.click_id is not None:
+        _check_instant(claim, conversion.click_at_ms)
+    conversion.path_settled = False
+    changed = ledger.respect(session, conversion, claim)
+    if not matching.is_repeat(session, conversion, claim):
+        changed |= ledger.apply(session, conversion, claim)
+    slug = session.get_one(Campaign, conversion.campaign_id).slug
+    return Outcome("updated" if changed else "duplicate", conversion.id, slug)
+
+
+def _check_instant(claim: Claim, click_at_ms: int) -> None:
+    """Raises Invalid for a sale that names an instant before its click: a clock or a zone is wrong, or the click is."""
+    if claim.told_at_ms is not None and claim.told_at_ms < click_at_ms - CLOCK_TOLERANCE_S * 1000:
+        raise Invalid({"ts": "The instant lies before the click. It is in seconds since 1970, in UTC."})
+
+
+def _insert(session: Session, workspace: Workspace, claim: Claim, found: Found) -> Conversion | None:
+    """The sale's row, if it is new. UNIQUE decides which report makes it: two that race both try, one inserts."""
+    converted_at_ms = max(claim.at_ms, found.at_ms)
     new = (
         insert_into(session.get_bind().dialect.name, Conversion)
         .values(
             workspace_id=workspace.id,
-            campaign_id=link.campaign_id,
-            link_id=link.id,
+            campaign_id=found.campaign.id,
+            link_id=found.link_id,
             goal=claim.goal,
-            dedup_key=_dedup_key(claim),
+            dedup_key=matching.dedup_key(claim, found),
             order_id=claim.order,
-            click_id=claim.cid,
-            click_at_ms=click.at_ms,
-            click_nonce=click.nonce,
-            status=status,
+            click_id=found.click_id,
+            matched_by=found.by,
+            click_at_ms=found.at_ms,
+            click_nonce=found.nonce,
+            status=claim.status or "approved",
             minor=claim.amount.minor if claim.amount else None,
             currency=claim.amount.currency if claim.amount else None,
             customer=claim.customer,
-            outside_window=claim.converted_at - days.from_ms(click.at_ms) > WINDOW,
-            click_settled=False,
-            converted_at_ms=days.to_ms(claim.converted_at),
+            outside_window=matching.is_outside(found.campaign, found.at_ms, converted_at_ms),
+            is_test=False,
+            gpc=claim.gpc,
+            click_settled=found.click_id is None,
+            path_settled=False,
+            converted_at_ms=converted_at_ms,
+            told_at_ms=claim.told_at_ms,
             created_at=days.now(),
         )
         .on_conflict_do_nothing()
         .returning(Conversion)
     )
-    made = session.scalar(new)
-    if made is not None:
-        return made, True
-    known = _known(session, workspace, claim)
-    assert known is not None  # noqa: S101 (narrows the type: it is what the insertion ran into, and none is deleted)
-    return known, False
+    made: Conversion | None = session.scalar(new)
+    return made
 
 
-def _dedup_key(claim: Claim) -> str:
-    return f"o:{claim.order}" if claim.order else f"c:{claim.cid}"
-
-
-def _known(session: Session, workspace: Workspace, claim: Claim) -> Conversion | None:
+def _known(session: Session, workspace: Workspace, claim: Claim, found: Found | None) -> Conversion | None:
     """The conversion that a claim is another report of, held until the commit.
 
     Of two reports at once each reads what the other left, or the ledger's differences would not add up. An update that
@@ -156,56 +231,15 @@ def _known(session: Session, workspace: Workspace, claim: Claim) -> Conversion |
     here = and_(
         Conversion.workspace_id == workspace.id,
         Conversion.goal == claim.goal,
-        Conversion.dedup_key == _dedup_key(claim),
+        Conversion.dedup_key == matching.dedup_key(claim, found),
     )
     held = session.scalar(update(Conversion).where(here).values(goal=Conversion.goal).returning(Conversion.id))
     return None if held is None else session.get_one(Conversion, held, populate_existing=True)
 
 
-def _apply(session: Session, conversion: Conversion, claim: Claim, sighting: Sighting, is_new: bool) -> bool:
-    """Brings a claim's news into the conversion, with a ledger row for any change; answers whether there was one.
-
-    Anybody with the page open can send a pixel: it fills what is missing and changes nothing that is known.
-    """
-    before = 0 if is_new else _counted(conversion)
-    changed = False
-    if not is_new:
-        changed = _fill_missing(conversion, claim)
-        if sighting.via == "callback":
-            changed |= _change_known(conversion, claim)
-    if is_new or changed:
-        entry = LedgerEntry(
-            conversion_id=conversion.id,
-            status=conversion.status,
-            minor=_counted(conversion) - before,
-            currency=conversion.currency,
-        )
-        session.add(entry)
-    return changed
-
-
-def _counted(conversion: Conversion) -> int:
-    return (conversion.minor or 0) if conversion.status in COUNTING else 0
-
-
-def _fill_missing(conversion: Conversion, claim: Claim) -> bool:
-    changed = False
-    if conversion.minor is None and claim.amount is not None:
-        conversion.minor, conversion.currency = claim.amount
-        changed = True
-    if conversion.customer is None and claim.customer is not None:
-        conversion.customer = claim.customer
-        changed = True
-    return changed
-
-
-def _change_known(conversion: Conversion, claim: Claim) -> bool:
-    """A callback's status and value win; both may change again. A refund in part is a smaller value."""
-    was = (conversion.status, conversion.minor, conversion.currency)
-    conversion.status = claim.status or conversion.status
-    if claim.amount is not None and conversion.status in COUNTING:
-        conversion.minor, conversion.currency = claim.amount
-    return was != (conversion.status, conversion.minor, conversion.currency)
+def _known_outcome(report: Report) -> Outcome:
+    slug = report.conversion.campaign.slug if report.conversion else None
+    return Outcome(report.result, report.conversion_id, slug, report.reason)
 
 
 def _keep(
@@ -213,34 +247,73 @@ def _keep(
     workspace: Workspace,
     params: Mapping[str, str],
     sighting: Sighting,
+    keys: Keys,
     outcome: Outcome,
-    claim: Claim | None = None,
+    claim: Claim | None,
 ) -> Outcome:
     """Writes the report down, whatever became of it. The customer stands in it hashed or not at all.
 
     Of a parameter that we do not know only the name is kept: its value may be anybody's e-mail address.
     """
+    report = Report(
+        workspace_id=workspace.id,
+        at_ms=sighting.at_ms,
+        nonce=sighting.nonce,
+        via=sighting.via,
+        params=_kept_params(params, None if sighting.gpc else keys.customer),
+        agent=sighting.agent[:TEXT_MAX] or None,
+        signed=sighting.signed,
+        gpc=sighting.gpc,
+    )
+    session.add(report)
+    return _write_down(session, report, outcome, claim)
+
+
+def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[str, str]:
+    sealed = params.get(customers.SEALED, "")
     kept = {
-        name[:NAME_MAX]: value[:TEXT_MAX] if name in ALIASES else NOT_KEPT
+        name[:NAME_MAX]: _cropped(value, TOUCHES_TEXT_MAX if name == "touches" else TEXT_MAX)
+        if name in ALIASES
+        else NOT_KEPT
         for name, value in params.items()
         if name not in (customers.NAME, customers.SEALED)
     }
-    if claim and claim.customer:
-        kept[customers.NAME] = claim.customer
-    hint = "; ".join(outcome.errors.values()) if outcome.errors else outcome.hint
-    session.add(
-        Report(
-            workspace_id=workspace.id,
-            at_ms=sighting.at_ms,
-            nonce=sighting.nonce,
-            via=sighting.via,
-            params=kept,
-            result=outcome.result,
-            reason=outcome.reason,
-            hint=hint,
-            conversion_id=outcome.conversion_id,
-        )
-    )
+    if customer_key is not None:
+        if not customers.is_hash(sealed):
+            sealed = customers.seal_params(params, customer_key).get(customers.SEALED, "")
+        if sealed:
+            kept[customers.NAME] = sealed
+    return kept
+
+
+def _cropped(value: str, length_max: int) -> str:
+    return value if len(value) <= length_max else value[:length_max] + CROPPED
+
+
+def _params_of(report: Report) -> dict[str, str]:
+    """What a stored report said; its customer was hashed when it came in."""
+    params = dict(report.params)
+    if customer := params.pop(customers.NAME, ""):
+        params[customers.SEALED] = customer
+    return params
+
+
+def _sighting_of(report: Report) -> Sighting:
+    return Sighting(report.at_ms, report.nonce, report.via, report.gpc, report.agent or "", report.signed)
+
+
+def _renew(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> Outcome:
+    report.retried_at = days.now()
+    return _write_down(session, report, outcome, claim)
+
+
+def _write_down(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> Outcome:
+    report.result, report.reason, report.hint = outcome.result, outcome.reason, outcome.hint
+    report.conversion_id = outcome.conversion_id
+    report.digest = claim.digest if claim else None
+    report.event_id = claim.event_id if claim else None
+    code = report.params.get("test", "")
+    report.test_code = code if _TEST_CODE.fullmatch(code) else None
     session.flush()
     return outcome
 

@@ -13,11 +13,12 @@ from sqlalchemy import Table, delete, exists, select
 from sqlalchemy.orm import Session
 
 from tracker import credits
-from tracker.conversions import COUNTING
 from tracker.credits import Model
 from tracker.days import BUCKET_MS
 from tracker.events import Kind
 from tracker.extensions import hold, in_list, insert_into
+from tracker.ledger import COUNTING
+from tracker.matching import VIEW
 from tracker.models import Campaign, Conversion
 from tracker.reported import Credited, Touch
 from tracker.stores import Drift
@@ -70,7 +71,7 @@ Key = tuple[int, int, int, int, str]
 def worth_of(conversion: Conversion) -> Worth | None:
     """`None` for a conversion that no figure counts; one that only a view stands behind has no click to be credited."""
     counts = conversion.status in COUNTING and not conversion.is_test and not conversion.outside_window
-    if not counts or conversion.matched_by == "view":
+    if not counts or conversion.matched_by == VIEW:
         return None
     money = (conversion.minor or 0, conversion.currency or "") if conversion.minor is not None else (0, "")
     return Worth(conversion.campaign_id, conversion.click_at_ms, *money)

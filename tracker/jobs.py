@@ -71,7 +71,7 @@ def empty_reports(on: Installation, now: datetime) -> None:
     while True:
         with Session(on.engine) as session:
             ids = list(session.scalars(old.limit(REPORTS_AT_ONCE)))
-            session.execute(update(Report).where(Report.id.in_(ids)).values(params={}))
+            session.execute(update(Report).where(Report.id.in_(ids)).values(params={}, agent=None))
             session.commit()
         if len(ids) < REPORTS_AT_ONCE:
             return

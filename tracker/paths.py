@@ -22,10 +22,13 @@ REPORT, SCRIPT, CUSTOMER, VISITOR = "report", "script", "customer", "visitor"
 FORGOTTEN = "forgotten"  # whose touch it was, and so how it was known, has been erased
 
 
-def waiting(session: Session, after_id: int) -> list[int]:
-    """Conversions whose path has not been looked for since their last report, in the order of their ids."""
-    query = select(Conversion.id).where(Conversion.path_settled.is_(False), Conversion.id > after_id)
-    return list(session.scalars(query.order_by(Conversion.id).limit(WAITING_MAX)))
+def waiting(session: Session, after_id: int) -> list[tuple[int, datetime]]:
+    """Conversions whose path has not been looked for since their last report, in the order of their ids, with when they
+    were made."""
+    query = select(Conversion.id, Conversion.created_at).where(
+        Conversion.path_settled.is_(False), Conversion.id > after_id
+    )
+    return [(row[0], row[1]) for row in session.execute(query.order_by(Conversion.id).limit(WAITING_MAX))]
 
 
 def held(session: Session, ids: Collection[int], before: datetime) -> list[Conversion]:

@@ -80,10 +80,8 @@ def _record(event: Event, params: dict[str, str]) -> tuple[Response, Event]:
             return problem(404, "Unknown key", {"key": "No workspace has this key."}), unknown
         if event.verdict == Verdict.HEAD:
             return answer(200, {"result": "ignored"}), event
-        sighting = Sighting(event.at_ms, event.nonce, "callback")
-        outcome = conversions.record(
-            db.session(), workspace, params, sighting, secrets.click_keys, secrets.customer_key
-        )
+        sighting = Sighting(event.at_ms, event.nonce, claims.CALLBACK, event.gpc, event.agent)
+        outcome = conversions.record(db.session(), workspace, params, sighting, secrets.keys)
         link_id = _link_id(outcome)
         db.session.commit()
         return _answer(outcome), event._replace(link_id=link_id)
@@ -102,6 +100,6 @@ def _link_id(outcome: Outcome) -> int:
 def _answer(outcome: Outcome) -> Response:
     if outcome.errors:
         return problem(422, "Some fields need another look", outcome.errors)
-    if outcome.result == "unmatched":
+    if outcome.result in ("unmatched", "test"):
         return answer(202, {"result": "unmatched", "reason": outcome.reason, "hint": outcome.hint})
     return answer(200, {"result": outcome.result, "conversion_id": outcome.conversion_id, "campaign": outcome.campaign})

@@ -13,6 +13,7 @@ from tracker import claims, conversions, days
 from tracker.config import Secrets
 from tracker.events import Event, Kind, Verdict
 from tracker.models import Conversion, Link, Workspace
+from tracker.pipeline.views import Views
 from tracker.stores import EventStore, Revision
 
 IN_MAX = 500
@@ -69,7 +70,7 @@ class Places:
         return Place(workspace.id) if workspace else None
 
 
-def apply_conversion(session: Session, places: Places, event: Event, secrets: Secrets) -> Place | None:
+def apply_conversion(session: Session, places: Places, event: Event, secrets: Secrets, views: Views) -> Place | None:
     """Records a reported conversion, once however often it is tried; `None` for a key that nobody has."""
     workspace = places.workspace(event.code)
     if workspace is None:
@@ -78,8 +79,11 @@ def apply_conversion(session: Session, places: Places, event: Event, secrets: Se
         return Place(workspace.id)
     callback = event.kind == Kind.CALLBACK
     params = orjson.loads(event.params) if callback else claims.read_pixel(event.params)
-    sighting = claims.Sighting(event.at_ms, event.nonce, "callback" if callback else "pixel")
-    outcome = conversions.record(session, workspace, params, sighting, secrets.click_keys, secrets.customer_key)
+    via = claims.CALLBACK if callback else claims.PIXEL
+    sighting = claims.Sighting(event.at_ms, event.nonce, via, event.gpc, event.agent)
+    outcome = conversions.record(session, workspace, params, sighting, secrets.keys)
+    if outcome.reason == "no_click_id":
+        views.take(session, workspace.id, event, params)
     if outcome.conversion_id is None:
         return Place(workspace.id)
     conversion = session.get_one(Conversion, outcome.conversion_id)
