@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ PARAMS_MAX = 50
 BODY_MAX_BYTES = 65536
 CLOCK_TOLERANCE_S = 300  # that a sender's clock may be fast or slow
 _SAID = frozenset(ALIASES)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _GOAL = re.compile(r"[\w.:-]{1,64}")
 
 
@@ -136,8 +138,9 @@ def _body_pairs(body: bytes, content_type: str) -> list[tuple[str, str]]:
     # A beacon sends its JSON as plain text.
     if kind.endswith("json") or (kind in ("", "text/plain") and body.lstrip()[:1] == b"{"):
         try:
-            content = orjson.loads(body)
-        except ValueError:
+            orjson.loads(body)  # the stricter of the two: no NaN, nothing that is no UTF-8, and no bottomless nesting
+            content = json.loads(body, parse_float=str, parse_int=str)  # digit for digit, as they were sent
+        except (ValueError, RecursionError):
             raise Malformed({"body": "The body is not valid JSON."}) from None
         if not isinstance(content, dict):
             raise Malformed({"body": "The JSON body is an object of names and values."})
@@ -151,11 +154,8 @@ def _body_pairs(body: bytes, content_type: str) -> list[tuple[str, str]]:
 def _json_text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "1" if value else ""
-    if isinstance(value, str | int):
-        return str(value)
-    if isinstance(value, float):
-        # repr is the shortest text that reads back as this number: 49.9 stays 49.9.
-        return repr(value)
+    if isinstance(value, str):
+        return value
     raise Malformed({str(name): "A value is a text or a number."})
 
 
@@ -166,6 +166,8 @@ def understand(params: Mapping[str, str], workspace: Workspace, sighting: Sighti
     for name in ("order", "customer", "event_id"):
         if len(texts[name]) > TEXT_MAX:
             errors[name] = f"At most {TEXT_MAX} characters."
+        elif _CONTROL.search(texts[name]):
+            errors[name] = "No line breaks and no other control characters."
     goal = texts["goal"] or GOAL_DEFAULT
     if not _GOAL.fullmatch(goal):
         errors["goal"] = "A goal is 1 to 64 letters, digits, “.”, “:”, “-” or “_”."

@@ -272,9 +272,7 @@ def _keep(
 def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[str, str]:
     sealed = params.get(customers.SEALED, "")
     kept = {
-        name[:NAME_MAX]: _cropped(value, TOUCHES_TEXT_MAX if name == "touches" else TEXT_MAX)
-        if name in ALIASES
-        else NOT_KEPT
+        _storable(name[:NAME_MAX]): _storable(_cropped(name, value)) if name in ALIASES else NOT_KEPT
         for name, value in params.items()
         if name not in (customers.NAME, customers.SEALED)
     }
@@ -286,7 +284,13 @@ def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[
     return kept
 
 
-def _cropped(value: str, length_max: int) -> str:
+def _storable(text: str) -> str:
+    """PostgreSQL cannot look into JSON that holds a NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _cropped(name: str, value: str) -> str:
+    length_max = TOUCHES_TEXT_MAX if name == "touches" else TEXT_MAX
     return value if len(value) <= length_max else value[:length_max] + CROPPED
 
 

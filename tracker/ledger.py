@@ -103,16 +103,15 @@ def _change_known(session: Session, conversion: Conversion, claim: Claim) -> Non
     The value that comes with a refund or a rejection is not what the sale was worth: it fills a gap and no more.
     """
     later = _said_later(session, conversion, claim)
-    if claim.told_at_ms is not None:
-        conversion.told_at_ms = max(claim.told_at_ms, conversion.told_at_ms or 0)
     if "value" not in later and claim.amount is not None and claim.status in (None, *COUNTING):
         conversion.minor, conversion.currency = claim.amount
     status = claim.status
     if status is None and conversion.status == "pending" and not _has_spoken(session, conversion):
         status = "approved"  # what a callback says by saying nothing; only a pixel knew otherwise
-    if status is None or "status" in later or _came_late(session, conversion, status, claim):
-        return
-    conversion.status = status
+    if status is not None and "status" not in later and not _came_late(session, conversion, status, claim):
+        conversion.status = status
+    if claim.told_at_ms is not None:
+        conversion.told_at_ms = max(claim.told_at_ms, conversion.told_at_ms or 0)
 
 
 def _said_later(session: Session, conversion: Conversion, claim: Claim) -> frozenset[str]:
