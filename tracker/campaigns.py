@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
+from typing import Any
 
 from slugify import slugify
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tracker import days
+from tracker import credits, days
 from tracker.destinations import text_refusal
 from tracker.errors import Invalid, NotFound, Taken
 from tracker.extensions import insert_into
 from tracker.models import NAME_MAX, Campaign, Workspace
+
+# Days, at least and at most. A visitor is known by the salts of two UTC days, so no view is found after more.
+WINDOWS = {"click_window_days": (1, 365), "view_window_days": (0, 2)}
+EDITABLE = ("name", "attribution_model", *WINDOWS)
 
 
 def slug_of(text: str) -> str:
@@ -73,12 +79,27 @@ def create(session: Session, workspace: Workspace, utm_campaign: str, name: str 
     return campaign
 
 
-def rename(session: Session, campaign: Campaign, name: str) -> Campaign:
-    """Renames a campaign and commits; its slug and its `utm_campaign` stay. Raises Invalid."""
-    name = name.strip()
-    if message := text_refusal("A name", name, needed=True):
-        raise Invalid({"name": message})
-    campaign.name = name
+def edit(session: Session, campaign: Campaign, changes: Mapping[str, Any]) -> Campaign:
+    """Changes the name, the model of attribution or the windows, and commits. Raises Invalid, naming each field.
+
+    The slug and the `utm_campaign` stay. Windows hold for conversions from now on.
+    """
+    changes = dict(changes)
+    errors: dict[str, str] = {}
+    if "name" in changes:
+        changes["name"] = str(changes["name"]).strip()
+        if message := text_refusal("A name", changes["name"], needed=True):
+            errors["name"] = message
+    if changes.get("attribution_model", credits.Model.LAST_CLICK.word) not in credits.MODELS:
+        errors["attribution_model"] = f"A model is one of {', '.join(credits.MODELS)}."
+    for name, (least, most) in WINDOWS.items():
+        if not least <= changes.get(name, least) <= most:
+            errors[name] = f"A number of days from {least} to {most}."
+    if errors:
+        raise Invalid(errors)
+    for name in EDITABLE:
+        if name in changes:
+            setattr(campaign, name, changes[name])
     session.commit()
     return campaign
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from tracker.api import callback, campaigns, events, filtered, links, public, watching
+from tracker.api import attribution, callback, campaigns, events, filtered, links, public, watching
 from tracker.api.openapi import PREFIX
 from tracker.api.problems import problem
 
 
 def register(app: Flask) -> None:
     """Adds the API."""
-    for blueprint in (links.blueprint, campaigns.blueprint, events.blueprint, filtered.blueprint):
-        app.register_blueprint(blueprint, url_prefix=PREFIX)
+    for area in (links, campaigns, attribution, events, filtered):
+        app.register_blueprint(area.blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)
     app.register_blueprint(public.blueprint)

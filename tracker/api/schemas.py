@@ -9,6 +9,7 @@ import orjson
 from flask import request
 from marshmallow import Schema, ValidationError, fields, validate
 
+from tracker.credits import MODELS
 from tracker.errors import Invalid, Malformed
 from tracker.events import Kind, Verdict
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES
@@ -73,7 +74,10 @@ class CampaignNew(Schema):
 
 
 class CampaignEdit(Schema):
-    name = fields.String(required=True)
+    name = fields.String()
+    attribution_model = fields.String(metadata={"enum": list(MODELS)})
+    click_window_days = fields.Integer(strict=True, metadata={"description": "From 1 to 365."})
+    view_window_days = fields.Integer(strict=True, metadata={"description": "From 0, for no views, to 2."})
 
 
 class PageQuery(Schema):
@@ -118,6 +122,16 @@ class EventsQuery(PageQuery):
 class PeriodQuery(Schema):
     from_ = fields.String(data_key="from", load_default=None, metadata={"description": "First local date, inclusive."})
     to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
+
+
+class AttributionQuery(Filtered):
+    from_ = fields.String(data_key="from", load_default=None, metadata={"description": "First local date, inclusive."})
+    to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
+    table = fields.String(
+        load_default="models",
+        validate=validate.OneOf(["models", "links", "paths"]),
+        metadata={"description": "Which table a CSV holds."},
+    )
 
 
 class StatsQuery(Filtered):

@@ -15,7 +15,7 @@ from tracker import days
 from tracker.days import Span
 from tracker.errors import Invalid
 from tracker.models import Campaign, Link, Workspace
-from tracker.reports import comparison, metrics
+from tracker.reports import comparison, maturity, metrics
 from tracker.reports.facts import Facts, gather
 from tracker.reports.filters import DIMENSIONS, EVERYTHING, LINK_FIELDS, NAMES, Filters
 from tracker.reports.grouping import Group, by_dimension, by_field
@@ -128,8 +128,10 @@ def build(
     group_by: Iterable[str] = (),
     interval: str = "day",
     filters: Filters = EVERYTHING,
+    marks: bool = True,
 ) -> CampaignReport:
-    """Puts the report together. `group_by` names keys of GROUPS; `compare` adds as many days directly before.
+    """Puts the report together. `group_by` names keys of GROUPS; `compare` adds as many days directly before; `marks`
+    tells of each step how much of its conversions has probably come in.
 
     Raises Invalid where more links have a value than a report can be cut down to.
     """
@@ -142,6 +144,9 @@ def build(
     if before:
         facts_before, series_before = reading.of(before)
         previous = _totals(facts_before, filters)
+    if marks:
+        curve = maturity.curve(session, campaign, now)
+        steps = maturity.marked(steps, curve, period.last, ZoneInfo(workspace.timezone), now)
     links = []
     if any(name in LINK_FIELDS for name in group_by):
         links = [link for link in _links(session, campaign, facts.links) if filters.fits(link)]
@@ -164,6 +169,14 @@ def build(
         outside_window=facts.outside,
         filters=filters,
     )
+
+
+def links_of(session: Session, campaign: Campaign, filters: Filters) -> frozenset[int] | None:
+    """The ids of the links that filters by links' fields leave; `None` for all. Raises Invalid for too many.
+
+    Of links that belonged to the campaign once and do not any more only whole reports tell.
+    """
+    return filters.selection(_links(session, campaign, set())).links if filters.by_link else None
 
 
 def totals(

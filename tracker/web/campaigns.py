@@ -7,20 +7,22 @@ from datetime import datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from tracker import campaigns, conversions, days
 from tracker.errors import Invalid
 from tracker.extensions import db
-from tracker.models import Workspace
+from tracker.models import Campaign, Workspace
+from tracker.reports import attribution as credits_report
 from tracker.reports import campaign as campaign_report
-from tracker.reports import filtered, filters
+from tracker.reports import filtered, filters, journeys
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
 from tracker.services import services
-from tracker.web import breakdowns, changes, drawing, periods, responses, summaries
+from tracker.web import attribution, breakdowns, changes, drawing, periods, responses, summaries
 from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
+from tracker.web.forms import CampaignForm
 
 pages = Blueprint("campaigns", __name__)
 responses.add_not_found(pages)
@@ -71,7 +73,8 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         raw_missing_before=campaign_report.raw_missing_before(store, campaign, choice.period, zone)
         if wanted.given
         else None,
-        today=build(today).totals if choice.shows_today else None,
+        today=build(today, marks=False).totals if choice.shows_today else None,
+        attribution=_attribution(campaign, found, zone),
         changes=_changes(found),
         bands=drawing.bands(found),
         groups={
@@ -87,6 +90,33 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         lag_s=_lag_s(now),
     )
     return page, 422 if choice.errors or refused else 200
+
+
+def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> attribution.Shown | None:
+    """`None` where the page is cut down by what only hits tell: credits are kept by link."""
+    if found.filters.by_hit:
+        return None
+    spans, session = found.period.spans(zone), db.session()
+    links = campaign_report.links_of(session, campaign, found.filters)
+    credited = credits_report.build(session, campaign.id, spans, links)
+    return attribution.shown(credited, journeys.build(session, campaign.id, spans, links), campaign.attribution_model)
+
+
+@pages.route("/campaigns/<slug>/edit", methods=["GET", "POST"])
+@signed_in
+def edit(workspace: Workspace, slug: str) -> ResponseReturnValue:
+    campaign = campaigns.find(db.session(), workspace, slug)
+    if request.method == "POST":
+        form = CampaignForm()
+        try:
+            campaigns.edit(db.session(), campaign, form.changes())
+        except Invalid as refusal:
+            return render_template("campaigns/edit.html", campaign=campaign, form=form, errors=refusal.errors), 422
+        flash("Saved.")
+        return redirect(url_for("campaigns.report", slug=campaign.slug), code=303)
+    form = CampaignForm(formdata=None)
+    form.show(campaign)
+    return render_template("campaigns/edit.html", campaign=campaign, form=form, errors={})
 
 
 def _filters() -> tuple[Filters, Mapping[str, str]]:

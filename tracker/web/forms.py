@@ -13,7 +13,7 @@ from wtforms import PasswordField, SelectField, StringField, TextAreaField
 from tracker.errors import Invalid
 from tracker.filters import Typed
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES, LinkDraft
-from tracker.models import Link, Workspace
+from tracker.models import Campaign, Link, Workspace
 from tracker.web import words
 
 PLAIN = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
@@ -162,6 +162,30 @@ class FiltersForm(FlaskForm):  # type: ignore[misc]
         for field in fields(Typed):
             stored = getattr(workspace, field.name)
             self[field.name].data = "\n".join(stored) if isinstance(stored, list) else str(stored)
+
+
+class CampaignForm(FlaskForm):  # type: ignore[misc]
+    """Names are those of `campaigns.edit`, so that its errors find their field."""
+
+    name = text("Name")
+    attribution_model = select("Model of attribution", {word: names[0] for word, names in words.MODELS.items()})
+    click_window_days = text("Days after a click", inputmode="numeric")
+    view_window_days = text("Days after an impression", inputmode="numeric")
+
+    def changes(self) -> dict[str, Any]:
+        """What was typed. What is no number is none that will do."""
+        windows = {name: _days(self[name].data) for name in ("click_window_days", "view_window_days")}
+        return {"name": self.name.data or "", "attribution_model": self.attribution_model.data or ""} | windows
+
+    def show(self, campaign: Campaign) -> None:
+        """Fills the fields from what is stored."""
+        for name in ("name", "attribution_model", "click_window_days", "view_window_days"):
+            self[name].data = getattr(campaign, name)
+
+
+def _days(typed: str | None) -> int:
+    typed = (typed or "").strip()
+    return int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 10 else -1
 
 
 class SetUpForm(WorkspaceForm):
