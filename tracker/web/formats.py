@@ -148,9 +148,9 @@ def signed_money(value: Money) -> str:
 
 def duration(seconds: float) -> str:
     """A length of time in the largest unit that it has two of."""
-    for size_s, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+    for size_s, name, places in ((86_400, "days", 1), (3_600, "hours", 1), (60, "minutes", None)):
         if seconds >= 2 * size_s:
-            return f"{format_decimal(round(seconds / size_s, 1), locale=number_locale())} {name}"
+            return f"{format_decimal(round(seconds / size_s, places), locale=number_locale())} {name}"
     n = round(seconds)
     return f"{number(n)} {words.times(n, 'second', 'seconds')}"
 
