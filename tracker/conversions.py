@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
@@ -16,13 +15,12 @@ from tracker.claims import ALIASES, CLOCK_TOLERANCE_S, TEXT_MAX, TOUCHES_TEXT_MA
 from tracker.config import Keys
 from tracker.errors import Invalid
 from tracker.extensions import insert_into
-from tracker.ledger import COUNTING as COUNTING
-from tracker.matching import HINTS, VIEW, Found
+from tracker.matching import HINTS, Found
 from tracker.models import Campaign, Conversion, Report, Workspace
-from tracker.stores import Dimension, StoredEvent
+from tracker.salesums import COUNTING as COUNTING
+from tracker.salesums import VIEW, SaleSums
+from tracker.stores import StoredEvent
 
-SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
-SETTLE_MAX = 500
 NAME_MAX = 64  # characters of a parameter's name that are kept
 NOT_KEPT = "(not kept)"
 CROPPED = "…"  # stands where a value was too long, so that it is still too long when it is judged again
@@ -46,38 +44,59 @@ class Outcome:
 
 
 def record(
-    session: Session, workspace: Workspace, params: Mapping[str, str], sighting: Sighting, keys: Keys
+    session: Session,
+    workspace: Workspace,
+    params: Mapping[str, str],
+    sighting: Sighting,
+    keys: Keys,
+    sums: SaleSums | None = None,
 ) -> Outcome:
     """Records a report: the same event again changes nothing, the same sale again makes no second one.
 
-    The caller commits; until then whoever reports the same sale waits.
+    The caller commits; until then whoever reports the same sale waits. Who records several with one commit gives
+    `sums`, and writes them last of all: else each report writes its own, and two who do so may wait for each other.
     """
     seen = session.scalar(select(Report).where(Report.at_ms == sighting.at_ms, Report.nonce == sighting.nonce))
     if seen is not None:
         return _known_outcome(seen)
-    outcome, claim = _judge(session, workspace, params, sighting, keys)
-    return _keep(session, workspace, params, sighting, keys, outcome, claim)
+    changed = SaleSums() if sums is None else sums
+    outcome, claim = _judge(session, workspace, params, sighting, keys, changed)
+    _keep(session, workspace, params, sighting, keys, outcome, claim)
+    if sums is None:
+        changed.write(session)
+    return outcome
 
 
-def retry(session: Session, report: Report, keys: Keys) -> Outcome:
+def retry(session: Session, report: Report, keys: Keys, sums: SaleSums | None = None) -> Outcome:
     """Judges a stored report again by what is known now, where nothing came of it so far; the caller commits.
 
-    It stays the one report that it was, and says what became of it and when it was tried.
+    It stays the one report that it was, and says what became of it and when it was tried. For `sums` see `record`.
     """
     if report.result not in JUDGED_AGAIN:
         return _known_outcome(report)
     workspace = session.get_one(Workspace, report.workspace_id)
-    outcome, claim = _judge(session, workspace, _params_of(report), _sighting_of(report), keys)
-    return _renew(session, report, outcome, claim)
+    changed = SaleSums() if sums is None else sums
+    outcome, claim = _judge(session, workspace, _params_of(report), _sighting_of(report), keys, changed)
+    _renew(session, report, outcome, claim)
+    if sums is None:
+        changed.write(session)
+    return outcome
 
 
 def give(
-    session: Session, report: Report, keys: Keys, *, click_id: str | None = None, campaign: Campaign | None = None
+    session: Session,
+    report: Report,
+    keys: Keys,
+    *,
+    click_id: str | None = None,
+    campaign: Campaign | None = None,
+    sums: SaleSums | None = None,
 ) -> Outcome:
     """Credits a stored report by hand, to a click or to a campaign alone; the caller commits.
 
     A sale that is known already stays where it is and takes the report's news. Raises Invalid, naming the field, for a
-    report that is recorded already or cannot be understood, and for a click id or campaign of somebody else.
+    report that is recorded already or cannot be understood, and for a click id or campaign of somebody else. For `sums`
+    see `record`.
     """
     if report.result not in JUDGED_AGAIN:
         raise Invalid({"report": "This report belongs to a conversion already."})
@@ -86,7 +105,11 @@ def give(
     if claim.test:
         raise Invalid({"test": HINTS["test"]})
     found = _given(session, workspace, claim, keys, click_id, campaign)
-    return _renew(session, report, _settle_on(session, workspace, claim, found), claim)
+    changed = SaleSums() if sums is None else sums
+    outcome = _renew(session, report, _settle_on(session, workspace, claim, found, changed), claim)
+    if sums is None:
+        changed.write(session)
+    return outcome
 
 
 def credit_view(session: Session, report: Report, keys: Keys, view: StoredEvent) -> Outcome:
@@ -100,7 +123,10 @@ def credit_view(session: Session, report: Report, keys: Keys, view: StoredEvent)
     claim = understand(_params_of(report), workspace, _sighting_of(report), keys.customer)
     campaign = session.get_one(Campaign, view.campaign_id)
     found = Found(VIEW, campaign, view.link_id, None, view.at_ms, view.nonce)
-    return _renew(session, report, _settle_on(session, workspace, claim, found), claim)
+    sums = SaleSums()
+    outcome = _renew(session, report, _settle_on(session, workspace, claim, found, sums), claim)
+    sums.write(session)
+    return outcome
 
 
 def _given(
@@ -122,7 +148,12 @@ def _given(
 
 
 def _judge(
-    session: Session, workspace: Workspace, params: Mapping[str, str], sighting: Sighting, keys: Keys
+    session: Session,
+    workspace: Workspace,
+    params: Mapping[str, str],
+    sighting: Sighting,
+    keys: Keys,
+    sums: SaleSums,
 ) -> tuple[Outcome, Claim | None]:
     """What a report says and what becomes of that. The conversion is written, the report is not."""
     try:
@@ -134,47 +165,52 @@ def _judge(
         if found is None:
             # A later word on a known sale needs no click id: shops send refunds by order alone.
             if (known := _known(session, workspace, claim, None)) is not None:
-                return _news(session, known, claim), claim
+                return _news(session, known, claim, sums), claim
             found = matching.by_customer(session, workspace, claim)
         if found is None:
             return Outcome("unmatched", reason=match.reason), claim
-        return _settle_on(session, workspace, claim, found), claim
+        return _settle_on(session, workspace, claim, found, sums), claim
     except Invalid as error:
         return Outcome("refused", reason="bad_value", errors=error.errors), None
 
 
-def _settle_on(session: Session, workspace: Workspace, claim: Claim, found: Found) -> Outcome:
+def _settle_on(session: Session, workspace: Workspace, claim: Claim, found: Found, sums: SaleSums) -> Outcome:
     """Makes the sale's one row, credited to a click, or brings the claim's news to the row that is there."""
     _check_instant(claim, found.at_ms)
     made = _insert(session, workspace, claim, found)
     if made is not None:
         ledger.open_with(session, made, claim.via)
+        sums.after(made)
         return Outcome("recorded", made.id, found.campaign.slug)
     known = _known(session, workspace, claim, found)
     assert known is not None  # noqa: S101 (narrows the type: it is what the insertion ran into, and none is deleted)
     if known.matched_by == VIEW and found.by != VIEW:
-        return replace(_news(session, _moved(known, found), claim), result="updated")
-    return _news(session, known, claim)
+        sums.before(known)
+        _move(known, found)
+        sums.after(known)
+        return replace(_news(session, known, claim, sums), result="updated")
+    return _news(session, known, claim, sums)
 
 
-def _moved(conversion: Conversion, found: Found) -> Conversion:
+def _move(conversion: Conversion, found: Found) -> None:
     """A click beats the view that a conversion was credited to. Its money stays, and so does the ledger."""
     conversion.matched_by, conversion.campaign_id, conversion.link_id = found.by, found.campaign.id, found.link_id
     conversion.click_id, conversion.click_at_ms, conversion.click_nonce = found.click_id, found.at_ms, found.nonce
     conversion.converted_at_ms = max(conversion.converted_at_ms, found.at_ms)
     conversion.outside_window = matching.is_outside(found.campaign, found.at_ms, conversion.converted_at_ms)
     conversion.click_settled = found.click_id is None
-    return conversion
 
 
-def _news(session: Session, conversion: Conversion, claim: Claim) -> Outcome:
+def _news(session: Session, conversion: Conversion, claim: Claim, sums: SaleSums) -> Outcome:
     """A further report of a conversion that is known and held."""
     if conversion.click_id is not None:
         _check_instant(claim, conversion.click_at_ms)
     conversion.path_settled = False
+    sums.before(conversion)
     changed = ledger.respect(session, conversion, claim)
     if not matching.is_repeat(session, conversion, claim):
         changed |= ledger.apply(session, conversion, claim)
+    sums.after(conversion)
     slug = session.get_one(Campaign, conversion.campaign_id).slug
     return Outcome("updated" if changed else "duplicate", conversion.id, slug)
 
@@ -344,33 +380,3 @@ def _page(session: Session, model: Any, workspace: Workspace, before_id: int | N
 def unmatched_count(session: Session, workspace: Workspace) -> int:
     query = select(func.count(Report.id)).where(Report.workspace_id == workspace.id, Report.result == "unmatched")
     return session.scalar(query) or 0
-
-
-class Unsettled(NamedTuple):
-    """A conversion whose click has not been looked at yet."""
-
-    id: int
-    click_at_ms: int
-    click_nonce: int
-
-
-def unsettled(session: Session, now: datetime, after_id: int) -> list[Unsettled]:
-    """Conversions whose click has not been looked at yet, in the order of their ids: it may still be in the spool."""
-    columns = (Conversion.id, Conversion.click_at_ms, Conversion.click_nonce)
-    fresh = and_(Conversion.click_settled.is_(False), Conversion.created_at >= now - SETTLE_WITHIN)
-    query = select(*columns).where(fresh, Conversion.id > after_id).order_by(Conversion.id).limit(SETTLE_MAX)
-    return [Unsettled(*row) for row in session.execute(query)]
-
-
-def settle(session: Session, clicks: Mapping[int, StoredEvent]) -> None:
-    """Marks conversions, by id, whose click has been found and, where need was, counted; commits.
-
-    What is known of the click is copied to the conversion, which breaks down by it from then on.
-    """
-    rows = [
-        {"id": conversion_id, "click_settled": True}
-        | {f"click_{dimension.word}": getattr(click, dimension.word) for dimension in Dimension}
-        for conversion_id, click in clicks.items()
-    ]
-    session.execute(update(Conversion), rows)
-    session.commit()

@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Table, delete, exists, select
+from sqlalchemy import Engine, Table, delete, exists, literal, select, union
 from sqlalchemy.orm import Session
 
-from tracker import credits
+from tracker import credits, summing
 from tracker.credits import Model
 from tracker.days import BUCKET_MS
 from tracker.events import Kind
-from tracker.extensions import hold, in_list, insert_into
-from tracker.ledger import COUNTING
-from tracker.matching import VIEW
+from tracker.extensions import hold, in_list
 from tracker.models import Campaign, Conversion
 from tracker.reported import Credited, Touch
+from tracker.salesums import COUNTING, VIEW
 from tracker.stores import Drift
+from tracker.summing import DAY, DAY_MS
 from tracker.sums import CreditDay, CreditQuarter
 
-DAY_MS = 86_400_000
 IN_MAX = 500
 WRITER = "credits"  # whoever writes these sums holds this name: each change is read, taken back and made anew
 
@@ -113,13 +112,9 @@ class Changes:
 
     def write(self, session: Session) -> None:
         for table, sums in self._sums.items():
-            names = [column.name for column in table.columns]
-            rows = [dict(zip(names, (*key, *sums[key]), strict=True)) for key in sorted(sums) if any(sums[key])]
+            rows = [(*key, *sums[key]) for key in sorted(sums) if any(sums[key])]
             if rows:
-                new = insert_into(session.get_bind().dialect.name, table)
-                added = {name: table.c[name] + new.excluded[name] for name in ("millionths", "minor")}
-                upsert = new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
-                session.connection().execute(upsert, rows)
+                summing.add(session.connection(), table, rows)
 
 
 def begin(session: Session) -> None:
@@ -151,6 +146,13 @@ def paths_of(session: Session, ids: Sequence[int]) -> dict[int, list[Step]]:
 
 
 # What holds the sums against what they are of.
+
+
+def days_held(engine: Engine) -> list[int]:
+    """The UTC days, counted from 1970, that have sums or should have."""
+    day_of = (column // literal(DAY_MS, literal_execute=True) for column in (Touch.at_ms, Credited.at_ms))
+    with engine.connect() as connection:
+        return sorted(connection.scalars(union(select(DAYS.c.day), *(select(day) for day in day_of))))
 
 
 def drifts(session: Session, day: int) -> list[Drift]:
@@ -188,8 +190,7 @@ def repair(session: Session, day: int) -> None:
 
 
 def _ranges(day: int) -> Iterator[tuple[Table, Any, int, int]]:
-    quarters = DAY_MS // BUCKET_MS
-    yield QUARTERS, QUARTERS.c.bucket, day * quarters, (day + 1) * quarters
+    yield QUARTERS, QUARTERS.c.bucket, day * DAY, (day + 1) * DAY
     yield DAYS, DAYS.c.day, day, day + 1
 
 
@@ -213,9 +214,8 @@ class _Within(Changes):
 
     @property
     def sums(self) -> Mapping[Table, dict[Key, list[int]]]:
-        quarters = DAY_MS // BUCKET_MS
         return {
-            QUARTERS: {key: sums for key, sums in self._sums[QUARTERS].items() if key[1] // quarters == self._day},
+            QUARTERS: {key: sums for key, sums in self._sums[QUARTERS].items() if key[1] // DAY == self._day},
             DAYS: {key: sums for key, sums in self._sums[DAYS].items() if key[1] == self._day},
         }
 

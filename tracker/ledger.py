@@ -11,8 +11,8 @@ from tracker import customers
 from tracker.claims import PIXEL, Claim
 from tracker.matching import HAND, is_outside
 from tracker.models import Campaign, Conversion, LedgerEntry, Report
+from tracker.salesums import COUNTING
 
-COUNTING = ("approved", "pending")
 # How far along a sale is: a report without an instant that says an earlier stage may only have come late.
 STAGES = {"pending": 0, "approved": 1, "rejected": 2, "refunded": 2}
 SAID_MAX = 1_000  # reports of one sale that are looked at for what has been said of it, the newest

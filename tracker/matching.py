@@ -15,7 +15,7 @@ from tracker.models import Campaign, Conversion, Link, Report, Workspace
 
 _MACRO = re.compile(r"\{\{?[\w.]+\}?\}|\[\w+\]|%7B\w+%7D|<\w+>|\$\{?\w+\}?", re.IGNORECASE)
 DAY_MS = 86_400_000
-CLICK, CUSTOMER, HAND, VIEW = "click", "customer", "hand", "view"
+CLICK, CUSTOMER, HAND = "click", "customer", "hand"
 CANDIDATES_MAX = 50  # conversions of one customer that are looked at for a click
 
 HINTS = {

@@ -9,11 +9,12 @@ import orjson
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from tracker import claims, conversions, days
+from tracker import claims, conversions, days, settling
 from tracker.config import Secrets
 from tracker.events import Event, Kind, Verdict
 from tracker.models import Conversion, Link, Workspace
 from tracker.pipeline.views import Views
+from tracker.salesums import SaleSums
 from tracker.stores import EventStore, Revision
 
 IN_MAX = 500
@@ -70,8 +71,13 @@ class Places:
         return Place(workspace.id) if workspace else None
 
 
-def apply_conversion(session: Session, places: Places, event: Event, secrets: Secrets, views: Views) -> Place | None:
-    """Records a reported conversion, once however often it is tried; `None` for a key that nobody has."""
+def apply_conversion(
+    session: Session, places: Places, event: Event, secrets: Secrets, sums: SaleSums, views: Views
+) -> Place | None:
+    """Records a reported conversion, once however often it is tried; `None` for a key that nobody has.
+
+    The caller writes `sums`, and commits.
+    """
     workspace = places.workspace(event.code)
     if workspace is None:
         return None
@@ -81,7 +87,7 @@ def apply_conversion(session: Session, places: Places, event: Event, secrets: Se
     params = orjson.loads(event.params) if callback else claims.read_pixel(event.params)
     via = claims.CALLBACK if callback else claims.PIXEL
     sighting = claims.Sighting(event.at_ms, event.nonce, via, event.gpc, event.agent)
-    outcome = conversions.record(session, workspace, params, sighting, secrets.keys)
+    outcome = conversions.record(session, workspace, params, sighting, secrets.keys, sums)
     if outcome.reason == "no_click_id":
         views.take(session, workspace.id, event, params)
     if outcome.conversion_id is None:
@@ -113,12 +119,12 @@ class Settling:
     def go_on(self) -> None:
         """Looks at the next conversions whose click has not been found yet, and after the last begins anew."""
         with Session(self._engine) as session:
-            waiting = conversions.unsettled(session, days.now(), self._upto)
-            self._upto = waiting[-1].id if len(waiting) == conversions.SETTLE_MAX else 0
+            waiting = settling.unsettled(session, days.now(), self._upto)
+            self._upto = waiting[-1].id if len(waiting) == settling.SETTLE_MAX else 0
             clicks = self._store.find_clicks([(each.click_at_ms, each.click_nonce) for each in waiting])
             revisable = (click for click in clicks.values() if click.verdict in REVISABLE)
             counted = Verdict.COUNTED
             self._store.revise([Revision(click.at_ms, click.nonce, counted, None, CONVERTED) for click in revisable])
             found = ((each.id, clicks.get((each.click_at_ms, each.click_nonce))) for each in waiting)
             if settled := {conversion_id: click for conversion_id, click in found if click is not None}:
-                conversions.settle(session, settled)
+                settling.settle(session, settled)

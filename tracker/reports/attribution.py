@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, select, union_all
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tracker import summing
 from tracker.credited import DAYS, QUARTERS
 from tracker.credits import WHOLE, Model
 from tracker.days import Span
 from tracker.models import Link
 from tracker.money import Money
-
-DAY = 96  # in buckets
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +92,9 @@ def build(
 
 
 def _read(session: Session, campaign_id: int, start: int, end: int) -> Iterable[Any]:
-    """Sums over the buckets from `start` to before `end`: whole UTC days from the coarser table."""
-    names = ("model", "link_id", "currency", "millionths", "minor")
-    first_day, last_day = -(-start // DAY), end // DAY
-
-    def part(table: Any, step: Any, first: int, last: int) -> Any:
-        columns = [table.c[name] for name in names]
-        return select(*columns).where(table.c.campaign_id == campaign_id, step >= first, step < last)
-
-    if first_day < last_day:
-        parts = [
-            part(QUARTERS, QUARTERS.c.bucket, start, first_day * DAY),
-            part(DAYS, DAYS.c.day, first_day, last_day),
-            part(QUARTERS, QUARTERS.c.bucket, last_day * DAY, end),
-        ]
-    else:
-        parts = [part(QUARTERS, QUARTERS.c.bucket, start, end)]
-    both = union_all(*parts).subquery()
-    keys = [both.c[name] for name in names[:3]]
-    return session.execute(select(*keys, func.sum(both.c.millionths), func.sum(both.c.minor)).group_by(*keys))
+    """Sums over the buckets from `start` to before `end`."""
+    keys = ("model", "link_id", "currency")
+    return session.execute(summing.over(QUARTERS, DAYS, keys, {"campaign_id": campaign_id}, start, end))
 
 
 def _links(session: Session, ids: Sequence[int]) -> list[Link]:

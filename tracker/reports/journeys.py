@@ -13,11 +13,10 @@ from sqlalchemy.orm import Session
 
 from tracker.days import BUCKET_MS, Span
 from tracker.extensions import in_list
-from tracker.ledger import COUNTING
-from tracker.matching import VIEW
 from tracker.models import Conversion, Link
 from tracker.money import Money
 from tracker.reported import Touch
+from tracker.salesums import COUNTING, VIEW
 
 SAMPLE_MAX = 1_000  # conversions, the newest by their click
 TOUCHES_READ_MAX = 5_000

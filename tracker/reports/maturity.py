@@ -12,10 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tracker import days
-from tracker.ledger import COUNTING
-from tracker.matching import VIEW
 from tracker.models import Campaign, Conversion
 from tracker.reports.series import Point
+from tracker.salesums import COUNTING, VIEW
 
 OBSERVED_MIN = 50
 OBSERVED_MAX = 1_000  # the newest of those whose click is older than the window: nothing more can come of it

@@ -7,9 +7,9 @@ from typing import cast
 
 from sqlalchemy import Connection, Table, delete, select
 
+from tracker import summing
 from tracker.events import Kind, Verdict
 from tracker.stores.contract import EventId, StoredEvent
-from tracker.stores.dialects import Dialect
 from tracker.stores.rollups import DAY_MS
 from tracker.sums import VisitorView
 
@@ -17,7 +17,7 @@ visitor_views = cast(Table, VisitorView.__table__)
 VIEWS_MAX = 1_000  # of one visitor's day that are looked at, the latest
 
 
-def note(connection: Connection, dialect: Dialect, rows: Iterable[StoredEvent], forgotten_before: int) -> None:
+def note(connection: Connection, rows: Iterable[StoredEvent], forgotten_before: int) -> None:
     """Notes counted impressions of people. One with a remark came over a proxy, which is nobody's browser."""
     seen = {
         (row.at_ms // DAY_MS, row.visitor, row.at_ms, row.nonce)
@@ -31,7 +31,7 @@ def note(connection: Connection, dialect: Dialect, rows: Iterable[StoredEvent], 
     }
     if seen:
         # In the order of keys: two loaders at once wait for each other at most once.
-        dialect.insert_new(connection, visitor_views, sorted(seen))
+        summing.insert_new(connection, visitor_views, sorted(seen))
 
 
 def ids_of(connection: Connection, day: int, visitor: int, before_ms: int) -> Sequence[EventId]:
