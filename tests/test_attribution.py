@@ -130,6 +130,24 @@ def test_the_page_has_models_paths_and_delays(sold: Callable[..., None], owner: 
     assert "Told from 1 conversion." in page
 
 
+def test_views_stand_apart(
+    crowd: Crowd, make_link: MakeLink, workspace: Workspace, load: Callable[[], int], api: Api, owner: FlaskClient
+) -> None:
+    crowd.get(f"/i/{make_link().code}.gif")
+    crowd.clock.forward(60)
+    crowd.get(f"/c/{workspace.key}.gif?order=A-1&value=10.00")
+    load()
+    found = api("GET", "/campaigns/spring-sale/attribution").json
+    assert found["views"] == {"conversions": 1, "revenue": [{"currency": "EUR", "amount": "10.00"}]}
+    assert {row["conversions"] for row in found["models"]} == {0.0}
+    totals = api("GET", "/campaigns/spring-sale/stats").json["totals"]
+    assert (totals["conversions"], totals["revenue"]) == (0, [])
+    assert (
+        '<strong data-metric="views">1</strong> view-through conversion worth'
+        in owner.get("/app/campaigns/spring-sale").text
+    )
+
+
 def test_a_campaign_without_clicks_that_led_anywhere_says_so(make_link: MakeLink, owner: FlaskClient) -> None:
     make_link()
     assert "No click of these days has led to a conversion yet." in owner.get("/app/campaigns/spring-sale").text

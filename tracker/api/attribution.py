@@ -15,7 +15,7 @@ from tracker.api.openapi import operation
 from tracker.api.problems import answer
 from tracker.api.schemas import AttributionQuery, read_query
 from tracker.api.tables import csv_answer, wants_csv
-from tracker.credits import Model
+from tracker.credits import WHOLE, Model
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.reports import attribution, filters, journeys
@@ -47,6 +47,7 @@ def show(slug: str) -> Response:
     spans = period.spans(ZoneInfo(workspace().timezone))
     links = reports.links_of(db.session(), campaign, wanted)
     found = attribution.build(db.session(), campaign.id, spans, links)
+    viewed = attribution.views(db.session(), campaign.id, spans, links)
     seen = journeys.build(db.session(), campaign.id, spans, links)
     tables = {
         "models": [_model(found.total, model) for model in Model],
@@ -65,6 +66,10 @@ def show(slug: str) -> Response:
         "filters": dict(wanted.given),
         "model": campaign.attribution_model,
         **tables,
+        "views": {
+            "conversions": viewed.millionths // WHOLE,
+            "revenue": [shapes.money(each) for each in viewed.revenue],
+        },
         "time_to_convert": _delay(seen.delay),
         "sample": {"conversions": seen.looked_at, "is_whole": not seen.is_sample},
     }

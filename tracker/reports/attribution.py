@@ -16,6 +16,7 @@ from tracker.credits import WHOLE, Model
 from tracker.days import Span
 from tracker.models import Link
 from tracker.money import Money
+from tracker.salesums import Axis, sale_days, sale_quarters
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,17 @@ def build(
     compared = [each for each in compared if any(of.millionths or any(of.minor.values()) for of in each.of.values())]
     compared.sort(key=lambda each: (-_most(each), each.links[0].id))
     return Attribution(Compared([], _added(by_link.values())), compared)
+
+
+def views(session: Session, campaign_id: int, spans: Sequence[Span], links: frozenset[int] | None = None) -> Credit:
+    """Conversions that only a view stands behind, by the day of the impression, and their money: in no other figure."""
+    of = {"campaign_id": campaign_id, "axis": int(Axis.CLICK)}
+    query = summing.over(sale_quarters, sale_days, ("link_id", "currency"), of, spans[0].start, spans[-1].end)
+    return _credit(
+        (currency, int(view_n) * WHOLE, int(view_minor))
+        for link_id, currency, _, _, _, view_n, view_minor in session.execute(query)
+        if links is None or link_id in links
+    )
 
 
 def _read(session: Session, campaign_id: int, start: int, end: int) -> Iterable[Any]:

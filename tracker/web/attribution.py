@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracker.credits import Model
+from tracker.credits import WHOLE, Model
 from tracker.money import Money
 from tracker.reports.attribution import Attribution, Compared, Credit
 from tracker.reports.journeys import Delay, Journeys, Way
@@ -46,9 +46,14 @@ class Shown:
     journeys: Journeys
     paths: list[tuple[Way, list[str]]]
     delay: list[tuple[str, str]]
+    views: Credit
+
+    @property
+    def views_n(self) -> int:
+        return self.views.millionths // WHOLE
 
 
-def shown(found: Attribution, journeys: Journeys, chosen: str) -> Shown:
+def shown(found: Attribution, journeys: Journeys, views: Credit, chosen: str) -> Shown:
     placements = found.by_placement()
     return Shown(
         models=[_row(found.total, model, chosen) for model in Model],
@@ -60,6 +65,7 @@ def shown(found: Attribution, journeys: Journeys, chosen: str) -> Shown:
         journeys=journeys,
         paths=[(way, _steps(way)) for way in journeys.paths[:PATHS_SHOWN]],
         delay=_delay(journeys.delay),
+        views=views,
     )
 
 

@@ -99,7 +99,9 @@ def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> a
     spans, session = found.period.spans(zone), db.session()
     links = campaign_report.links_of(session, campaign, found.filters)
     credited = credits_report.build(session, campaign.id, spans, links)
-    return attribution.shown(credited, journeys.build(session, campaign.id, spans, links), campaign.attribution_model)
+    views = credits_report.views(session, campaign.id, spans, links)
+    ways = journeys.build(session, campaign.id, spans, links)
+    return attribution.shown(credited, ways, views, campaign.attribution_model)
 
 
 @pages.route("/campaigns/<slug>/edit", methods=["GET", "POST"])

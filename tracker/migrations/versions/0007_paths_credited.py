@@ -28,12 +28,12 @@ def upgrade() -> None:
         )
     op.create_table(
         "visitor_views",
-        sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("bucket", sa.Integer(), autoincrement=False, nullable=False),
         *(
             sa.Column(name, sa.BigInteger(), autoincrement=False, nullable=False)
             for name in ("visitor", "at_ms", "nonce")
         ),
-        sa.PrimaryKeyConstraint("day", "visitor", "at_ms", "nonce", name=op.f("pk_visitor_views")),
+        sa.PrimaryKeyConstraint("bucket", "visitor", "at_ms", "nonce", name=op.f("pk_visitor_views")),
         sqlite_with_rowid=False,
     )
     op.create_table(
