@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from tracker import credited
+from tracker import credited, saleaudit
 from tracker.stores import Dimension
 
 WORDS = [dimension.word for dimension in Dimension]
@@ -35,10 +35,12 @@ SELECT id, campaign_id, click_at_ms, minor, currency FROM conversions
 
 
 def make(engine: Engine) -> None:
-    """Of all clicks that are stored and have none yet, with their paths and credits; SQLite only."""
+    """Of all clicks that are stored and have none yet, with their paths and all sums; SQLite only."""
     with engine.begin() as connection:
         for statement in (MAKE, TOUCHES, CREDITED):
             connection.execute(text(statement))
+    for day in saleaudit.days(engine):
+        saleaudit.repair(engine, day)
     for day in credited.days_held(engine):
         with Session(engine) as session:
             credited.repair(session, day)

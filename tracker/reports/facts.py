@@ -8,25 +8,28 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from tracker import days
 from tracker.days import Span
 from tracker.reports import sold
 from tracker.reports.metrics import Sales
+from tracker.salesums import Axis
 from tracker.stores import Cell, Dimension, EventStore, Part, Selection, Step
 
 K = TypeVar("K")
+NO_LINK = 0  # in sales by link: those that were given to a campaign by hand
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Sums of a campaign, or of what was selected of it. `parts` and `sales_of` break down by dimensions.
 
-    `sale_steps` are (offset, number of the local step, conversions), as `steps` are of hits.
+    `sale_steps` are (offset, number of the local step, conversions), as `steps` are of hits. `sales` are by link, 0 for
+    those of none; `views` are conversions that only a view stands behind, and nowhere else.
     """
 
     cells: list[Cell]
     sales: dict[int, Sales]
     outside: int
+    views: dict[int, Sales] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     sale_steps: list[tuple[int, int, int]] = field(default_factory=list)
     parts: Mapping[Dimension, list[Part]] = field(default_factory=dict)
@@ -35,7 +38,7 @@ class Facts:
     @property
     def links(self) -> set[int]:
         """The ids of all links that anything happened on."""
-        return {cell.link_id for cell in self.cells} | self.sales.keys()
+        return ({cell.link_id for cell in self.cells} | self.sales.keys()) - {NO_LINK}
 
 
 def gather(
@@ -47,12 +50,15 @@ def gather(
     selection: Selection,
     dimensions: Sequence[Dimension] = (),
     step: int | None = None,
+    axis: Axis = Axis.CLICK,
 ) -> Facts:
-    """The facts of a period, which is all of `spans`; without a `step` (in buckets) there is no series."""
+    """The facts of a period, which is all of `spans`; without a `step` (in buckets) there is no series.
+
+    `axis`: conversions are those whose click lies in the period, or those that themselves do.
+    """
     start, end = spans[0].start, spans[-1].end
-    within = start * days.BUCKET_MS, end * days.BUCKET_MS
-    sums = sold.sums(session, campaign_id, *within, selection)
-    by_value = sold.breakdowns(session, campaign_id, *within, dimensions, selection) if dimensions else {}
+    sums = sold.sums(session, campaign_id, start, end, selection, axis)
+    by_value = sold.breakdowns(session, campaign_id, start, end, dimensions, selection, axis) if dimensions else {}
     is_narrow = selection.links is not None
     if selection.values or (is_narrow and dimensions):
         raw = store.select(campaign_id, spans, step or 1, selection, dimensions)
@@ -70,11 +76,12 @@ def gather(
         cells=cells,
         sales=_sales((row.link_id, row.currency, row.n, row.minor) for row in sums),
         outside=sum(row.outside for row in sums),
+        views=_sales((row.link_id, row.currency, row.views, row.view_minor) for row in sums if row.views),
         steps=steps,
         sale_steps=[
             (span.offset, number, n)
             for span in spans
-            for number, n in sold.series(session, campaign_id, span, step, selection)
+            for number, n in sold.series(session, campaign_id, span, step, selection, axis)
         ]
         if step
         else [],
@@ -83,13 +90,13 @@ def gather(
     )
 
 
-def _sales(rows: Iterable[tuple[K, str | None, int, int | None]]) -> dict[K, Sales]:
+def _sales(rows: Iterable[tuple[K, str | None, int, int]]) -> dict[K, Sales]:
     """Conversions and their money by key, from rows of a key, a currency, how many and how much."""
     counts: dict[K, int] = {}
     money: dict[K, dict[str, int]] = {}
     for key, currency, n, minor in rows:
         counts[key] = counts.get(key, 0) + n
         sums = money.setdefault(key, {})
-        if currency and minor is not None:
+        if currency and n:
             sums[currency] = sums.get(currency, 0) + minor
     return {key: Sales(n, money[key]) for key, n in counts.items()}

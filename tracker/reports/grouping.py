@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from tracker.events import Kind
 from tracker.models import Link
 from tracker.reports import metrics
-from tracker.reports.facts import Facts
+from tracker.reports.facts import NO_LINK, Facts
 from tracker.reports.filters import DIMENSIONS, LINK_FIELDS
 from tracker.stores import Cell, Part
+
+NOTHING = metrics.Sales()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +27,13 @@ class Group:
 
 
 def by_field(links: list[Link], facts: Facts, name: str) -> list[Group]:
-    """Links by their key, the busiest group first."""
+    """Links by their key, the busiest group first. Conversions of no link are with those that have no value."""
     key_of, of_link = LINK_FIELDS[name], name == "link"
     grouped: dict[str | None, list[Link]] = {}
     for link in links:
         grouped.setdefault(key_of(link), []).append(link)
+    if facts.sales.get(NO_LINK, NOTHING).conversions:
+        grouped.setdefault(None, [])
     # By link, once for all groups: there may be as many groups as links.
     cells: dict[int, list[Cell]] = {}
     for cell in facts.cells:
@@ -37,7 +41,8 @@ def by_field(links: list[Link], facts: Facts, name: str) -> list[Group]:
     groups = []
     for key, members in grouped.items():
         own = (cell for link in members for cell in cells.get(link.id, ()))
-        sales = {link.id: facts.sales[link.id] for link in members if link.id in facts.sales}
+        ids = [link.id for link in members] + ([NO_LINK] if key is None else [])
+        sales = {link_id: facts.sales[link_id] for link_id in ids if link_id in facts.sales}
         groups.append(Group(key, metrics.totals(own, sales, of_link=of_link), members))
     return _by_traffic(groups)
 

@@ -1,4 +1,8 @@
-"""Conversions added up for a report: by link, by what was known of their click, by local step."""
+"""Conversions added up for a report: by link, by what was known of their click, by local step.
+
+Read off their sums; only a selection by values, which no sum knows, takes the conversions themselves. Periods are in
+buckets, `axis` says whether the click or the conversion itself lies in them. Those that do not count are in nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,42 +10,68 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, case, func, literal, select
+from sqlalchemy import ColumnElement, func, literal, select
 from sqlalchemy.orm import Session
 
 from tracker.days import BUCKET_MS, Span
 from tracker.extensions import in_list
-from tracker.models import Conversion
-from tracker.salesums import COUNTING
+from tracker.salesums import (
+    ADDED,
+    CLICK_COLUMNS,
+    COUNTS,
+    INSTANTS,
+    WITHIN,
+    Axis,
+    conversions,
+    sale_days,
+    sale_part_days,
+    sale_parts,
+    sale_quarters,
+    sale_steps,
+)
 from tracker.stores import ALL, Dimension, Selection
+from tracker.summing import Of, over
 
 ADDED_AT_ONCE = 2_000  # conversions that are in memory while they are added up
 
 
 class Sum(NamedTuple):
-    """Counting conversions of one link in one currency; `outside` ones lie beyond the window and are not in `n`."""
+    """Conversions of one link (0: of none) in one currency, money in its minor units.
+
+    `outside` ones lie beyond the window, `views` have only a view behind them; neither are in `n`.
+    """
 
     link_id: int
     currency: str | None
     n: int
-    minor: int | None
+    minor: int
     outside: int
+    views: int
+    view_minor: int
 
 
-def sums(session: Session, campaign_id: int, start_ms: int, end_ms: int, selection: Selection = ALL) -> list[Sum]:
-    """Conversions whose click lies in [start_ms, end_ms), net of rejected and refunded ones, by link and currency."""
-    query = (
-        select(
-            Conversion.link_id,
-            Conversion.currency,
-            func.sum(case((Conversion.outside_window, 0), else_=1)),
-            func.sum(case((Conversion.outside_window, 0), else_=Conversion.minor)),
-            func.sum(case((Conversion.outside_window, 1), else_=0)),
+def sums(
+    session: Session, campaign_id: int, start: int, end: int, selection: Selection = ALL, axis: Axis = Axis.CLICK
+) -> list[Sum]:
+    """Conversions from bucket `start` to before `end`, net of rejected and refunded ones, by link and currency."""
+    if selection.values:
+        query = (
+            select(
+                func.coalesce(conversions.c.link_id, 0),
+                conversions.c.currency,
+                *(func.sum(added) for added in ADDED.values()),
+            )
+            .where(*_chosen(campaign_id, start, end, selection, axis))
+            .group_by(conversions.c.link_id, conversions.c.currency)
         )
-        .where(*_counting(campaign_id, start_ms, end_ms, selection))
-        .group_by(Conversion.link_id, Conversion.currency)
-    )
-    return [Sum(*row) for row in session.execute(query)]
+    else:
+        of = {"campaign_id": campaign_id, "axis": int(axis)}
+        query = over(sale_quarters, sale_days, ("link_id", "currency"), of, start, end)
+    return [
+        Sum(link_id, currency or None, *map(int, added))
+        for link_id, currency, *added in session.execute(query)
+        if any(added) and (selection.links is None or link_id in selection.links)
+    ]
 
 
 class Sold(NamedTuple):
@@ -51,6 +81,27 @@ class Sold(NamedTuple):
     currency: str | None
     n: int
     minor: int
+
+
+def breakdowns(
+    session: Session,
+    campaign_id: int,
+    start: int,
+    end: int,
+    dimensions: Sequence[Dimension],
+    selection: Selection = ALL,
+    axis: Axis = Axis.CLICK,
+) -> dict[Dimension, list[Sold]]:
+    """Conversions and their money by what was known of their click; views and those beyond the window are not in."""
+    if selection.values or selection.links is not None or axis != Axis.CLICK:
+        return _one_by_one(session, campaign_id, start, end, dimensions, selection, axis)
+    of: Of = {"campaign_id": campaign_id, "dimension": tuple(map(int, dimensions))}
+    query = over(sale_parts, sale_part_days, ("dimension", "value", "currency"), of, start, end)
+    found: dict[Dimension, list[Sold]] = {dimension: [] for dimension in dimensions}
+    for dimension, value, currency, n, minor in session.execute(query):
+        if n:
+            found[Dimension(dimension)].append(Sold(value or None, currency or None, int(n), int(minor)))
+    return found
 
 
 class _Sums:
@@ -71,22 +122,22 @@ class _Sums:
             sums[value] += minor
 
 
-def breakdowns(
+def _one_by_one(
     session: Session,
     campaign_id: int,
-    start_ms: int,
-    end_ms: int,
+    start: int,
+    end: int,
     dimensions: Sequence[Dimension],
-    selection: Selection = ALL,
+    selection: Selection,
+    axis: Axis,
 ) -> dict[Dimension, list[Sold]]:
-    """Conversions and their money by what was known of their click; those beyond the window are not in.
+    """Added up here and in one pass: to sort them in the database for each dimension costs several times as much.
 
-    Added up here and in one pass: to sort them in the database for each dimension costs several times as much. They
-    come some at a time, so what is held grows with the values there are and not with the conversions.
+    They come some at a time, so what is held grows with the values there are and not with the conversions.
     """
-    columns = [_of_click(dimension) for dimension in dimensions]
-    query = select(Conversion.currency, func.coalesce(Conversion.minor, 0), *columns).where(
-        *_counting(campaign_id, start_ms, end_ms, selection), Conversion.outside_window.is_(False)
+    columns = [CLICK_COLUMNS[dimension] for dimension in dimensions]
+    query = select(conversions.c.currency, func.coalesce(conversions.c.minor, 0), *columns).where(
+        *_chosen(campaign_id, start, end, selection, axis), WITHIN
     )
     sums: dict[str | None, list[_Sums]] = {}
     with session.connection().execute(query, execution_options={"yield_per": ADDED_AT_ONCE}) as found:
@@ -109,34 +160,40 @@ def breakdowns(
     }
 
 
-def _counting(campaign_id: int, start_ms: int, end_ms: int, selection: Selection) -> Iterator[ColumnElement[bool]]:
-    """The conditions that hold for conversions of a campaign that count, outside the window or not."""
-    yield Conversion.campaign_id == campaign_id
-    yield Conversion.click_at_ms >= start_ms
-    yield Conversion.click_at_ms < end_ms
-    yield Conversion.status.in_(COUNTING)
+def _chosen(campaign_id: int, start: int, end: int, selection: Selection, axis: Axis) -> Iterator[ColumnElement[bool]]:
+    """The conditions that hold for selected conversions of a campaign that are in any sum."""
+    yield conversions.c.campaign_id == campaign_id
+    yield INSTANTS[axis] >= start * BUCKET_MS
+    yield INSTANTS[axis] < end * BUCKET_MS
+    yield COUNTS
     if selection.links is not None:
-        yield in_list(Conversion.link_id, selection.links)
+        yield in_list(conversions.c.link_id, selection.links)
     for dimension, value in selection.values.items():
-        yield _of_click(dimension) == value
-
-
-def _of_click(dimension: Dimension) -> Any:
-    return getattr(Conversion, f"click_{dimension.word}")
+        yield CLICK_COLUMNS[dimension] == value
 
 
 def series(
-    session: Session, campaign_id: int, span: Span, step: int, selection: Selection = ALL
+    session: Session,
+    campaign_id: int,
+    span: Span,
+    step: int,
+    selection: Selection = ALL,
+    axis: Axis = Axis.CLICK,
 ) -> Iterable[tuple[int, int]]:
-    """Counting conversions by local step of their click, as the store's series counts clicks."""
-    bucket = Conversion.click_at_ms // literal(BUCKET_MS, literal_execute=True)
+    """Conversions by local step, as the store's series counts clicks; views and those beyond the window are not in."""
+    bucket: ColumnElement[int]
+    n: ColumnElement[int]
+    if selection.values:
+        bucket, n = INSTANTS[axis] // literal(BUCKET_MS, literal_execute=True), func.count()
+        where = [*_chosen(campaign_id, span.start, span.end, selection, axis), WITHIN]
+    else:
+        # Those of all links are summed already.
+        table = sale_steps if selection.links is None else sale_quarters
+        bucket, n = table.c.bucket, func.sum(table.c.n)
+        where = [table.c.campaign_id == campaign_id, table.c.axis == int(axis)]
+        where += [bucket >= span.start, bucket < span.end]
+        if selection.links is not None:
+            where.append(in_list(table.c.link_id, selection.links))
     index = ((bucket + span.offset) // literal(step, literal_execute=True)).label("step")
-    query = (
-        select(index, func.count())
-        .where(
-            *_counting(campaign_id, span.start * BUCKET_MS, span.end * BUCKET_MS, selection),
-            Conversion.outside_window.is_(False),
-        )
-        .group_by(index)
-    )
-    return [(int(step), n) for step, n in session.execute(query)]
+    found = session.execute(select(index, n).where(*where).group_by(index))
+    return [(int(step), int(n)) for step, n in found if n]

@@ -60,8 +60,9 @@ def _change_conversions() -> None:
         batch.add_column(sa.Column("converted_at_ms", sa.BigInteger(), nullable=False, server_default="0"))
         batch.add_column(sa.Column("told_at_ms", sa.BigInteger(), nullable=True))
     if op.get_bind().dialect.name == "sqlite":
-        seconds = "CAST(strftime('%s', converted_at) AS INTEGER) * 1000"
-        at_ms = f"{seconds} + CAST(substr(strftime('%f', converted_at), 4) AS INTEGER)"
+        # Cut and not rounded: strftime('%f') makes another second of the last half of a thousandth.
+        seconds = "CAST(strftime('%s', substr(converted_at, 1, 19)) AS INTEGER) * 1000"
+        at_ms = f"{seconds} + CAST(substr(converted_at || '.000', 21, 3) AS INTEGER)"
     else:
         at_ms = "CAST(floor(extract(epoch FROM converted_at) * 1000) AS BIGINT)"
     op.execute(f"UPDATE conversions SET converted_at_ms = {at_ms}")  # noqa: S608
