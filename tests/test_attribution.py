@@ -155,7 +155,7 @@ def test_a_campaign_without_clicks_that_led_anywhere_says_so(make_link: MakeLink
 
 def test_model_and_windows_are_chosen_on_a_page(make_link: MakeLink, owner: FlaskClient, api: Api) -> None:
     make_link()
-    path = "/app/campaigns/spring-sale/edit"
+    path = "/app/campaigns/spring-sale/settings"
     assert 'value="30"' in owner.get(path).text
     typed = {"name": "Spring", "attribution_model": "linear", "click_window_days": "7", "view_window_days": "0"}
     assert owner.post(path, data=typed).headers["Location"] == "/app/campaigns/spring-sale"
@@ -166,14 +166,14 @@ def test_model_and_windows_are_chosen_on_a_page(make_link: MakeLink, owner: Flas
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("name", " "), ("attribution_model", "best"), ("click_window_days", "0"), ("view_window_days", "x")],
+    [("name", " "), ("attribution_model", "best"), ("click_window_days", "366"), ("view_window_days", "x")],
 )
 def test_a_value_that_will_not_do_is_refused_at_its_field(
     make_link: MakeLink, owner: FlaskClient, api: Api, field: str, value: str
 ) -> None:
     make_link()
     typed = {"name": "Spring", "attribution_model": "linear", "click_window_days": "7", "view_window_days": "1"}
-    answer = owner.post("/app/campaigns/spring-sale/edit", data=typed | {field: value})
+    answer = owner.post("/app/campaigns/spring-sale/settings", data=typed | {field: value})
     assert answer.status_code == 422
     assert f'id="{field}-error"' in answer.text
     assert api("GET", "/campaigns/spring-sale").json["name"] == "spring-sale"
@@ -183,13 +183,16 @@ def test_the_api_changes_model_and_windows(make_link: MakeLink, api: Api) -> Non
     make_link()
     changed = api("PATCH", "/campaigns/spring-sale", {"attribution_model": "time_decay", "click_window_days": 90})
     assert (changed.json["attribution_model"], changed.json["click_window_days"]) == ("time_decay", 90)
-    refused = api("PATCH", "/campaigns/spring-sale", {"attribution_model": "best", "view_window_days": 9})
+    refused = api("PATCH", "/campaigns/spring-sale", {"attribution_model": "best", "view_window_days": -1})
     assert {error["field"] for error in refused.json["errors"]} == {"attribution_model", "view_window_days"}
 
 
 def test_a_stranger_edits_nothing(make_link: MakeLink, client: FlaskClient) -> None:
     make_link()
-    for answer in (client.get("/app/campaigns/spring-sale/edit"), client.post("/app/campaigns/spring-sale/edit")):
+    for answer in (
+        client.get("/app/campaigns/spring-sale/settings"),
+        client.post("/app/campaigns/spring-sale/settings"),
+    ):
         assert answer.headers["Location"].startswith("/app/login")
 
 

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, Table, select, text, update
 from sqlalchemy.orm import Session
 
-from tracker import clickid, conversions, days, privacy, saleaudit, settling
+from tracker import clickid, conversions, days, privacy, saleaudit
 from tracker.claims import Sighting
 from tracker.config import Settings
+from tracker.events import Verdict
 from tracker.models import Campaign, Conversion, Link, Report, Workspace
 from tracker.privacy import Held
 from tracker.salesums import TABLES, Axis, SaleSums
@@ -97,13 +98,16 @@ class Shop:
         conversions.record(self._session, workspace, told, Sighting(NOW_MS, next(_nonces), via), self._keys, sums)
 
     def settle(self, sales: Iterable[int], value: str | None) -> None:
-        """As if the clicks of these sales had come in, or had been of another browser."""
+        """As if the clicks of these sales had come in, or had been of another browser, or of a double click."""
         orders = [f"{self._name}-{sale}" for sale in sales]
-        ids = self._session.scalars(select(Conversion.id).where(Conversion.order_id.in_(orders)))
-        known: Any = SimpleNamespace(**{dimension.word: value for dimension in Dimension})
-        clicks: dict[int, StoredEvent] = dict.fromkeys(ids, known)
+        columns = (Conversion.id, Conversion.click_at_ms, Conversion.click_nonce)
+        clicks: dict[int, StoredEvent] = {}
+        for number, at_ms, nonce in self._session.execute(select(*columns).where(Conversion.order_id.in_(orders))):
+            known = {dimension.word: value for dimension in Dimension}
+            click: Any = SimpleNamespace(at_ms=at_ms - 1_000, nonce=nonce, verdict=int(Verdict.COUNTED), **known)
+            clicks[number] = click
         if clicks:
-            settling.settle(self._session, clicks)
+            conversions.settle(self._session, clicks)
 
 
 SALES = st.integers(0, 4)

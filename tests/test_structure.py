@@ -16,7 +16,7 @@ PACKAGE = ROOT / "tracker"
 # From the top down: a module may import from its own row and from those below it.
 ROWS = (
     ("cli", "gunicorn_conf", "migrating"),
-    ("cli_privacy", "server"),
+    ("cli_keys", "cli_privacy", "server"),
     ("app", "demo", "installation", "linkfile", "printing"),
     ("web",),
     ("api",),
@@ -27,10 +27,10 @@ ROWS = (
     ("reports",),
     ("audit", "bulk", "jobs"),
     ("aside", "conversions", "links", "privacy", "snippets"),
-    ("paths", "settling"),
+    ("paths",),
     ("credited",),
-    ("ledger",),
-    ("matching",),
+    ("callers", "ledger", "received"),
+    ("matching", "signing"),
     ("campaigns", "accounts", "claims", "filters"),
     ("destinations", "changes", "saleaudit"),
     ("salesums",),

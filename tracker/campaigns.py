@@ -1,10 +1,8 @@
-"""Campaigns: found or made by their `utm_campaign`, renamed, listed."""
+"""Campaigns: found or made by their `utm_campaign`, edited, listed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import count
-from typing import Any
 
 from slugify import slugify
 from sqlalchemy import select
@@ -16,9 +14,7 @@ from tracker.errors import Invalid, NotFound, Taken
 from tracker.extensions import insert_into
 from tracker.models import NAME_MAX, Campaign, Workspace
 
-# Days, at least and at most. A visitor is known by the salts of two UTC days, so no view is found after more.
-WINDOWS = {"click_window_days": (1, 365), "view_window_days": (0, 2)}
-EDITABLE = ("name", "attribution_model", *WINDOWS)
+WINDOW_DAYS_MAX = 365
 
 
 def slug_of(text: str) -> str:
@@ -79,27 +75,36 @@ def create(session: Session, workspace: Workspace, utm_campaign: str, name: str 
     return campaign
 
 
-def edit(session: Session, campaign: Campaign, changes: Mapping[str, Any]) -> Campaign:
-    """Changes the name, the model of attribution or the windows, and commits. Raises Invalid, naming each field.
+def edit(
+    session: Session,
+    campaign: Campaign,
+    *,
+    name: str | None = None,
+    click_window_days: int | None = None,
+    view_window_days: int | None = None,
+    attribution_model: str | None = None,
+) -> Campaign:
+    """Changes what is given of a campaign and commits; its slug and its `utm_campaign` stay. Raises Invalid.
 
-    The slug and the `utm_campaign` stay. Windows hold for conversions from now on.
+    A window holds for conversions that are recorded, or dated back, from now on: what was reported keeps its figures.
     """
-    changes = dict(changes)
-    errors: dict[str, str] = {}
-    if "name" in changes:
-        changes["name"] = str(changes["name"]).strip()
-        if message := text_refusal("A name", changes["name"], needed=True):
-            errors["name"] = message
-    if changes.get("attribution_model", credits.Model.LAST_CLICK.word) not in credits.MODELS:
+    name = campaign.name if name is None else name.strip()
+    windows = {"click_window_days": click_window_days, "view_window_days": view_window_days}
+    model = campaign.attribution_model if attribution_model is None else attribution_model
+    errors = {}
+    if message := text_refusal("A name", name, needed=True):
+        errors["name"] = message
+    if model not in credits.MODELS:
         errors["attribution_model"] = f"A model is one of {', '.join(credits.MODELS)}."
-    for name, (least, most) in WINDOWS.items():
-        if not least <= changes.get(name, least) <= most:
-            errors[name] = f"A number of days from {least} to {most}."
+    for field, window in windows.items():
+        if window is not None and not 0 <= window <= WINDOW_DAYS_MAX:
+            errors[field] = f"A window is a whole number of days from 0 to {WINDOW_DAYS_MAX}."
     if errors:
         raise Invalid(errors)
-    for name in EDITABLE:
-        if name in changes:
-            setattr(campaign, name, changes[name])
+    campaign.name, campaign.attribution_model = name, model
+    for field, window in windows.items():
+        if window is not None:
+            setattr(campaign, field, window)
     session.commit()
     return campaign
 

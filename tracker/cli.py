@@ -23,7 +23,19 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tracker import __version__, accounts, bulk, campaigns, cli_privacy, days, linkfile, links, printing, snippets
+from tracker import (
+    __version__,
+    accounts,
+    bulk,
+    campaigns,
+    cli_keys,
+    cli_privacy,
+    days,
+    linkfile,
+    links,
+    printing,
+    snippets,
+)
 from tracker.audit import Audit
 from tracker.config import Settings, ensure_data_dir
 from tracker.destinations import OwnDomain
@@ -65,6 +77,7 @@ def main() -> None:
 
 main.add_command(cli_privacy.export)
 main.add_command(cli_privacy.forget)
+main.add_command(cli_keys.keys)
 
 
 def _print_json(content: Any) -> None:

@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker import customers, days, ledger, matching
-from tracker.claims import ALIASES, CLOCK_TOLERANCE_S, TEXT_MAX, TOUCHES_TEXT_MAX, Claim, Sighting, understand
+from tracker import clickid, days, ledger, matching, received, signing
+from tracker.claims import CALLBACK, CLOCK_TOLERANCE_S, GOAL_DEFAULT, PIXEL, Claim, Sighting, understand
 from tracker.config import Keys
-from tracker.errors import Invalid
+from tracker.errors import Invalid, NotAllowed, Unverified
+from tracker.events import Verdict
 from tracker.extensions import insert_into
 from tracker.matching import HINTS, Found
 from tracker.models import Campaign, Conversion, Report, Workspace
+from tracker.received import Outcome as Outcome
 from tracker.salesums import COUNTING as COUNTING
 from tracker.salesums import VIEW, SaleSums
-from tracker.stores import StoredEvent
+from tracker.stores import Dimension, StoredEvent
 
-NAME_MAX = 64  # characters of a parameter's name that are kept
-NOT_KEPT = "(not kept)"
-CROPPED = "…"  # stands where a value was too long, so that it is still too long when it is judged again
+SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
+SETTLE_MAX = 500
+WAITED = timedelta(days=30)  # that an unmatched report is tried again by itself
+TRIED_AGAIN_AFTER = timedelta(hours=1)
+KEYS_SPREAD_WITHIN = timedelta(days=1)  # over all machines
+LOOKED_AT_MAX = 10_000  # unmatched reports, the latest, in one run
+RETRIED_MAX = 500
+NOBODYS = (Verdict.TEST, Verdict.INTERNAL)  # verdicts of clicks whose sales count nowhere
 JUDGED_AGAIN = ("unmatched", "refused", "test")
-_TEST_CODE = re.compile(r"[A-Za-z0-9]{4,32}")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a report. `errors` are sentences by field where it was refused."""
-
-    result: str
-    conversion_id: int | None = None
-    campaign: str | None = None
-    reason: str | None = None
-    errors: Mapping[str, str] | None = None
-
-    @property
-    def hint(self) -> str | None:
-        return "; ".join(self.errors.values()) if self.errors else HINTS.get(self.reason or "")
 
 
 def record(
@@ -56,15 +47,37 @@ def record(
     The caller commits; until then whoever reports the same sale waits. Who records several with one commit gives
     `sums`, and writes them last of all: else each report writes its own, and two who do so may wait for each other.
     """
-    seen = session.scalar(select(Report).where(Report.at_ms == sighting.at_ms, Report.nonce == sighting.nonce))
+    seen = received.find(session, sighting)
     if seen is not None:
-        return _known_outcome(seen)
+        return received.outcome_of(seen)
     changed = SaleSums() if sums is None else sums
-    outcome, claim = _judge(session, workspace, params, sighting, keys, changed)
-    _keep(session, workspace, params, sighting, keys, outcome, claim)
+    try:
+        if sighting.signature is not None:
+            signing.spend(session, workspace, sighting.signature)
+        outcome, claim = _judge(session, workspace, params, sighting, keys, changed)
+    except Unverified as error:
+        sighting = sighting._replace(signed=False)
+        outcome, claim = Outcome("refused", reason=error.reason, errors=error.errors), None
+    received.keep(session, workspace, params, sighting, keys, outcome, claim)
     if sums is None:
         changed.write(session)
     return outcome
+
+
+def refuse(
+    session: Session,
+    workspace: Workspace,
+    params: Mapping[str, str],
+    sighting: Sighting,
+    keys: Keys,
+    error: Unverified | NotAllowed,
+) -> Outcome:
+    """Keeps a report from somebody who may not send any, for whoever looks into it; the caller commits."""
+    seen = received.find(session, sighting)
+    if seen is not None:
+        return received.outcome_of(seen)
+    outcome = Outcome("refused", reason=error.reason, errors=error.errors)
+    return received.keep(session, workspace, params, sighting, keys, outcome, None)
 
 
 def retry(session: Session, report: Report, keys: Keys, sums: SaleSums | None = None) -> Outcome:
@@ -73,11 +86,15 @@ def retry(session: Session, report: Report, keys: Keys, sums: SaleSums | None = 
     It stays the one report that it was, and says what became of it and when it was tried. For `sums` see `record`.
     """
     if report.result not in JUDGED_AGAIN:
-        return _known_outcome(report)
+        return received.outcome_of(report)
     workspace = session.get_one(Workspace, report.workspace_id)
     changed = SaleSums() if sums is None else sums
-    outcome, claim = _judge(session, workspace, _params_of(report), _sighting_of(report), keys, changed)
-    _renew(session, report, outcome, claim)
+    params, sighting = received.params_of(report), received.sighting_of(report)
+    try:
+        outcome, claim = _judge(session, workspace, params, sighting, keys, changed)
+    except Unverified as error:
+        outcome, claim = Outcome("refused", reason=error.reason, errors=error.errors), None
+    received.renew(session, report, outcome, claim)
     if sums is None:
         changed.write(session)
     return outcome
@@ -101,12 +118,12 @@ def give(
     if report.result not in JUDGED_AGAIN:
         raise Invalid({"report": "This report belongs to a conversion already."})
     workspace = session.get_one(Workspace, report.workspace_id)
-    claim = understand(_params_of(report), workspace, _sighting_of(report), keys.customer)
+    claim = understand(received.params_of(report), workspace, received.sighting_of(report), keys.customer)
     if claim.test:
         raise Invalid({"test": HINTS["test"]})
     found = _given(session, workspace, claim, keys, click_id, campaign)
     changed = SaleSums() if sums is None else sums
-    outcome = _renew(session, report, _settle_on(session, workspace, claim, found, changed), claim)
+    outcome = received.renew(session, report, _settle_on(session, workspace, claim, found, changed), claim)
     if sums is None:
         changed.write(session)
     return outcome
@@ -118,15 +135,48 @@ def credit_view(session: Session, report: Report, keys: Keys, view: StoredEvent)
     An order or an event id tells its sale from the next. Raises Invalid for a report that cannot be understood.
     """
     if report.result != "unmatched":
-        return _known_outcome(report)
+        return received.outcome_of(report)
     workspace = session.get_one(Workspace, report.workspace_id)
-    claim = understand(_params_of(report), workspace, _sighting_of(report), keys.customer)
-    campaign = session.get_one(Campaign, view.campaign_id)
+    claim = understand(received.params_of(report), workspace, received.sighting_of(report), keys.customer)
+    campaign, sums = session.get_one(Campaign, view.campaign_id), SaleSums()
     found = Found(VIEW, campaign, view.link_id, None, view.at_ms, view.nonce)
-    sums = SaleSums()
-    outcome = _renew(session, report, _settle_on(session, workspace, claim, found, sums), claim)
+    outcome = received.renew(session, report, _settle_on(session, workspace, claim, found, sums), claim)
     sums.write(session)
     return outcome
+
+
+def waiting(session: Session, now: datetime, keys_changed_at: datetime) -> list[int]:
+    """Ids of reports without a click that may have one now, the earliest first: `RETRIED_MAX` at most.
+
+    Their order, click id or event is known from another report by now, or their customer is, or their link was missing;
+    one that was tried and came to nothing waits an hour. Or they came about the time at which keys of click ids were
+    added, and have not been tried since. Only the latest are looked at, so that senders who are wrong for good cost
+    no more.
+    """
+    latest = (
+        select(Report.id)
+        .where(Report.result == "unmatched", Report.at_ms >= days.to_ms(now - WAITED))
+        .where(or_(Report.retried_at.is_(None), Report.retried_at < now - TRIED_AGAIN_AFTER))
+        .order_by(Report.id.desc())
+        .limit(LOOKED_AT_MAX)
+    )
+    said = {name: Report.params[name].as_string() for name in ("order", "cid", "event_id", "goal", "customer")}
+    same = [literal(prefix) + said[name] for prefix, name in (("o:", "order"), ("c:", "cid"), ("e:", "event_id"))]
+    ours = Conversion.workspace_id == Report.workspace_id
+    goal = func.coalesce(func.nullif(said["goal"], ""), GOAL_DEFAULT)
+    sale = exists().where(ours, Conversion.goal == goal, Conversion.dedup_key.in_(same))
+    named = or_(said["order"] != "", said["event_id"] != "")
+    buyer = and_(named, exists().where(ours, Conversion.customer == said["customer"], Conversion.click_id.is_not(None)))
+    untried = or_(Report.retried_at.is_(None), Report.retried_at < keys_changed_at)
+    other_key = and_(
+        Report.reason == "bad_click_id",
+        func.length(said["cid"]) == clickid.LENGTH,
+        Report.at_ms < days.to_ms(keys_changed_at + KEYS_SPREAD_WITHIN),
+        untried,
+    )
+    missing = Report.reason == "unknown_link"
+    query = select(Report.id).where(Report.id.in_(latest), or_(missing, other_key, sale, buyer))
+    return list(session.scalars(query.order_by(Report.id).limit(RETRIED_MAX)))
 
 
 def _given(
@@ -160,8 +210,15 @@ def _judge(
         claim = understand(params, workspace, sighting, keys.customer)
         if claim.test:
             return Outcome("test", reason="test"), claim
+        unsigned = workspace.signature_mode == "required" and not claim.signed
+        if unsigned and claim.via == CALLBACK:
+            raise signing.missing()
         match = matching.by_click_id(session, workspace, claim.cid, keys.click)
         found = match.found
+        if unsigned and claim.via == PIXEL:
+            known = _known(session, workspace, claim, found)
+            news = None if known is None else _news(session, known, claim, sums)
+            return news or Outcome("unmatched", reason="signature_required"), claim
         if found is None:
             # A later word on a known sale needs no click id: shops send refunds by order alone.
             if (known := _known(session, workspace, claim, None)) is not None:
@@ -170,6 +227,8 @@ def _judge(
         if found is None:
             return Outcome("unmatched", reason=match.reason), claim
         return _settle_on(session, workspace, claim, found, sums), claim
+    except Unverified:
+        raise
     except Invalid as error:
         return Outcome("refused", reason="bad_value", errors=error.errors), None
 
@@ -186,19 +245,10 @@ def _settle_on(session: Session, workspace: Workspace, claim: Claim, found: Foun
     assert known is not None  # noqa: S101 (narrows the type: it is what the insertion ran into, and none is deleted)
     if known.matched_by == VIEW and found.by != VIEW:
         sums.before(known)
-        _move(known, found)
+        matching.move(known, found)
         sums.after(known)
         return replace(_news(session, known, claim, sums), result="updated")
     return _news(session, known, claim, sums)
-
-
-def _move(conversion: Conversion, found: Found) -> None:
-    """A click beats the view that a conversion was credited to. Its money stays, and so does the ledger."""
-    conversion.matched_by, conversion.campaign_id, conversion.link_id = found.by, found.campaign.id, found.link_id
-    conversion.click_id, conversion.click_at_ms, conversion.click_nonce = found.click_id, found.at_ms, found.nonce
-    conversion.converted_at_ms = max(conversion.converted_at_ms, found.at_ms)
-    conversion.outside_window = matching.is_outside(found.campaign, found.at_ms, conversion.converted_at_ms)
-    conversion.click_settled = found.click_id is None
 
 
 def _news(session: Session, conversion: Conversion, claim: Claim, sums: SaleSums) -> Outcome:
@@ -273,91 +323,6 @@ def _known(session: Session, workspace: Workspace, claim: Claim, found: Found | 
     return None if held is None else session.get_one(Conversion, held, populate_existing=True)
 
 
-def _known_outcome(report: Report) -> Outcome:
-    slug = report.conversion.campaign.slug if report.conversion else None
-    return Outcome(report.result, report.conversion_id, slug, report.reason)
-
-
-def _keep(
-    session: Session,
-    workspace: Workspace,
-    params: Mapping[str, str],
-    sighting: Sighting,
-    keys: Keys,
-    outcome: Outcome,
-    claim: Claim | None,
-) -> Outcome:
-    """Writes the report down, whatever became of it. The customer stands in it hashed or not at all.
-
-    Of a parameter that we do not know only the name is kept: its value may be anybody's e-mail address.
-    """
-    report = Report(
-        workspace_id=workspace.id,
-        at_ms=sighting.at_ms,
-        nonce=sighting.nonce,
-        via=sighting.via,
-        params=_kept_params(params, None if sighting.gpc else keys.customer),
-        agent=sighting.agent[:TEXT_MAX] or None,
-        signed=sighting.signed,
-        gpc=sighting.gpc,
-    )
-    session.add(report)
-    return _write_down(session, report, outcome, claim)
-
-
-def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[str, str]:
-    sealed = params.get(customers.SEALED, "")
-    kept = {
-        _storable(name[:NAME_MAX]): _storable(_cropped(name, value)) if name in ALIASES else NOT_KEPT
-        for name, value in params.items()
-        if name not in (customers.NAME, customers.SEALED)
-    }
-    if customer_key is not None:
-        if not customers.is_hash(sealed):
-            sealed = customers.seal_params(params, customer_key).get(customers.SEALED, "")
-        if sealed:
-            kept[customers.NAME] = sealed
-    return kept
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL cannot look into JSON that holds a NUL."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def _cropped(name: str, value: str) -> str:
-    length_max = TOUCHES_TEXT_MAX if name == "touches" else TEXT_MAX
-    return value if len(value) <= length_max else value[:length_max] + CROPPED
-
-
-def _params_of(report: Report) -> dict[str, str]:
-    """What a stored report said; its customer was hashed when it came in."""
-    params = dict(report.params)
-    if customer := params.pop(customers.NAME, ""):
-        params[customers.SEALED] = customer
-    return params
-
-
-def _sighting_of(report: Report) -> Sighting:
-    return Sighting(report.at_ms, report.nonce, report.via, report.gpc, report.agent or "", report.signed)
-
-
-def _renew(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> Outcome:
-    report.retried_at = days.now()
-    return _write_down(session, report, outcome, claim)
-
-
-def _write_down(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> Outcome:
-    report.result, report.reason, report.hint = outcome.result, outcome.reason, outcome.hint
-    report.conversion_id = outcome.conversion_id
-    report.digest = claim.digest if claim else None
-    report.event_id = claim.event_id if claim else None
-    code = report.params.get("test", "")
-    report.test_code = code if _TEST_CODE.fullmatch(code) else None
-    session.flush()
-    return outcome
-
-
 def recent(
     session: Session, workspace: Workspace, *, before_id: int | None = None, limit: int = 50
 ) -> list[Conversion]:
@@ -380,3 +345,46 @@ def _page(session: Session, model: Any, workspace: Workspace, before_id: int | N
 def unmatched_count(session: Session, workspace: Workspace) -> int:
     query = select(func.count(Report.id)).where(Report.workspace_id == workspace.id, Report.result == "unmatched")
     return session.scalar(query) or 0
+
+
+class Unsettled(NamedTuple):
+    """A conversion whose click has not been looked at yet."""
+
+    id: int
+    click_at_ms: int
+    click_nonce: int
+
+
+def unsettled(session: Session, now: datetime, after_id: int) -> list[Unsettled]:
+    """Conversions whose click has not been looked at yet, in the order of their ids: it may still be in the spool."""
+    columns = (Conversion.id, Conversion.click_at_ms, Conversion.click_nonce)
+    fresh = and_(Conversion.click_settled.is_(False), Conversion.created_at >= now - SETTLE_WITHIN)
+    query = select(*columns).where(fresh, Conversion.id > after_id).order_by(Conversion.id).limit(SETTLE_MAX)
+    return [Unsettled(*row) for row in session.execute(query)]
+
+
+def settle(session: Session, clicks: Mapping[int, StoredEvent]) -> None:
+    """Marks conversions, by id, whose click has been found and, where need was, counted; commits.
+
+    What is known of the click is copied to the conversion, which breaks down by it from then on. It may be another
+    than was named: the first of a double click. A sale that came of a test, or of somebody who is internal, is a test.
+    """
+    rows = [
+        {
+            "id": conversion_id,
+            "click_settled": True,
+            "path_settled": False,
+            "click_at_ms": click.at_ms,
+            "click_nonce": click.nonce,
+            **{f"click_{dimension.word}": getattr(click, dimension.word) for dimension in Dimension},
+        }
+        for conversion_id, click in clicks.items()
+    ]
+    sums = SaleSums()
+    sums.before_all(session, clicks)
+    session.execute(update(Conversion), rows)
+    tried_out = [conversion_id for conversion_id, click in clicks.items() if click.verdict in NOBODYS]
+    session.execute(update(Conversion).where(Conversion.id.in_(tried_out)).values(is_test=True))
+    sums.after_all(session, clicks)
+    sums.write(session)
+    session.commit()

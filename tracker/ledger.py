@@ -61,7 +61,6 @@ def _write(session: Session, conversion: Conversion, before: Balance, via: str) 
     for minor, currency in differences:
         entry = LedgerEntry(conversion=conversion, status=after.status, minor=minor, currency=currency, via=via)
         session.add(entry)
-    session.flush()
 
 
 def respect(session: Session, conversion: Conversion, claim: Claim) -> bool:

@@ -24,6 +24,7 @@ HINTS = {
     "bad_click_id": "The cid is not one of ours: cut short, changed on the way, or made up.",
     "foreign_click_id": "The cid belongs to another workspace: check the key in the address.",
     "unknown_link": "The cid is genuine, but its link is no longer stored.",
+    "signature_required": "Sales are taken from signed callbacks only: what a pixel says is kept, and fills in theirs.",
     "test": "The report carries test and is kept out of every figure.",
 }
 
@@ -86,6 +87,15 @@ def by_customer(session: Session, workspace: Workspace, claim: Claim) -> Found |
 def is_outside(campaign: Campaign, click_at_ms: int, converted_at_ms: int) -> bool:
     """Whether a conversion came later after its click than its campaign's window allows."""
     return converted_at_ms - click_at_ms > campaign.click_window_days * DAY_MS
+
+
+def move(conversion: Conversion, found: Found) -> None:
+    """A click beats the view that a conversion was credited to. Its money stays, and so does the ledger."""
+    conversion.matched_by, conversion.campaign_id, conversion.link_id = found.by, found.campaign.id, found.link_id
+    conversion.click_id, conversion.click_at_ms, conversion.click_nonce = found.click_id, found.at_ms, found.nonce
+    conversion.converted_at_ms = max(conversion.converted_at_ms, found.at_ms)
+    conversion.outside_window = is_outside(found.campaign, found.at_ms, conversion.converted_at_ms)
+    conversion.click_settled = found.click_id is None
 
 
 def dedup_key(claim: Claim, found: Found | None) -> str:

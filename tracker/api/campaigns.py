@@ -44,11 +44,11 @@ def show(slug: str) -> Response:
 
 
 @blueprint.patch("/campaigns/<slug>")
-@operation("Rename a campaign, choose its model of attribution and its windows", body=CampaignEdit)
+@operation("Change a campaign's name, windows and model of attribution", body=CampaignEdit)
 def edit(slug: str) -> Response:
     content = read_body(CampaignEdit)
     campaign = campaigns.find(db.session(), workspace(), slug)
-    return answer(200, shapes.campaign(campaigns.edit(db.session(), campaign, content)))
+    return answer(200, shapes.campaign(campaigns.edit(db.session(), campaign, **content)))
 
 
 @blueprint.get("/campaigns/<slug>/stats")

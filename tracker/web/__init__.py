@@ -6,6 +6,7 @@ from flask import Flask
 
 from tracker.web import (
     account,
+    callers,
     campaigns,
     conversions,
     dashboard,
@@ -18,6 +19,7 @@ from tracker.web import (
     privacy,
     responses,
     settings,
+    windows,
 )
 
 AREAS = (
@@ -31,6 +33,8 @@ AREAS = (
     install.pages,
     settings.pages,
     filters.pages,
+    callers.pages,
+    windows.pages,
 )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from tracker import campaigns, conversions, days
@@ -22,7 +22,6 @@ from tracker.reports.filters import Filters
 from tracker.services import services
 from tracker.web import attribution, breakdowns, changes, drawing, periods, responses, summaries
 from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
-from tracker.web.forms import CampaignForm
 
 pages = Blueprint("campaigns", __name__)
 responses.add_not_found(pages)
@@ -102,23 +101,6 @@ def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> a
     views = credits_report.views(session, campaign.id, spans, links)
     ways = journeys.build(session, campaign.id, spans, links)
     return attribution.shown(credited, ways, views, campaign.attribution_model)
-
-
-@pages.route("/campaigns/<slug>/edit", methods=["GET", "POST"])
-@signed_in
-def edit(workspace: Workspace, slug: str) -> ResponseReturnValue:
-    campaign = campaigns.find(db.session(), workspace, slug)
-    if request.method == "POST":
-        form = CampaignForm()
-        try:
-            campaigns.edit(db.session(), campaign, form.changes())
-        except Invalid as refusal:
-            return render_template("campaigns/edit.html", campaign=campaign, form=form, errors=refusal.errors), 422
-        flash("Saved.")
-        return redirect(url_for("campaigns.report", slug=campaign.slug), code=303)
-    form = CampaignForm(formdata=None)
-    form.show(campaign)
-    return render_template("campaigns/edit.html", campaign=campaign, form=form, errors={})
 
 
 def _filters() -> tuple[Filters, Mapping[str, str]]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from flask_wtf import FlaskForm
 from wtforms import PasswordField, SelectField, StringField, TextAreaField
 
+from tracker import callers
 from tracker.errors import Invalid
 from tracker.filters import Typed
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES, LinkDraft
@@ -164,28 +165,43 @@ class FiltersForm(FlaskForm):  # type: ignore[misc]
             self[field.name].data = "\n".join(stored) if isinstance(stored, list) else str(stored)
 
 
-class CampaignForm(FlaskForm):  # type: ignore[misc]
-    """Names are those of `campaigns.edit`, so that its errors find their field."""
+class CallersForm(FlaskForm):  # type: ignore[misc]
+    """Names are those of `callers.Typed`, so that its errors find their field."""
 
+    signature_mode = select("Signatures", words.SIGNATURE_MODES)
+    callback_ranges = lines("Addresses")
+    callbacks_per_min = text("Reports a minute", inputmode="numeric")
+
+    def typed(self) -> callers.Typed:
+        """What was typed, as it is."""
+        return callers.Typed(**{field.name: self[field.name].data or "" for field in fields(callers.Typed)})
+
+    def show(self, workspace: Workspace) -> None:
+        """Fills the fields from what is stored."""
+        for field in fields(callers.Typed):
+            stored = getattr(workspace, field.name)
+            self[field.name].data = "\n".join(stored) if isinstance(stored, list) else str(stored)
+
+
+class CampaignForm(FlaskForm):  # type: ignore[misc]
     name = text("Name")
     attribution_model = select("Model of attribution", {word: names[0] for word, names in words.MODELS.items()})
     click_window_days = text("Days after a click", inputmode="numeric")
-    view_window_days = text("Days after an impression", inputmode="numeric")
+    view_window_days = text("Days after a view", inputmode="numeric")
 
-    def changes(self) -> dict[str, Any]:
-        """What was typed. What is no number is none that will do."""
-        windows = {name: _days(self[name].data) for name in ("click_window_days", "view_window_days")}
-        return {"name": self.name.data or "", "attribution_model": self.attribution_model.data or ""} | windows
+    def values(self) -> dict[str, Any]:
+        """What was typed; days that are no number come out as one that no window has."""
+        found: dict[str, Any] = {"name": self.name.data or "", "attribution_model": self.attribution_model.data}
+        for field in (self.click_window_days, self.view_window_days):
+            typed = (field.data or "").strip()
+            found[field.short_name] = int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 6 else -1
+        return found
 
     def show(self, campaign: Campaign) -> None:
         """Fills the fields from what is stored."""
-        for name in ("name", "attribution_model", "click_window_days", "view_window_days"):
-            self[name].data = getattr(campaign, name)
-
-
-def _days(typed: str | None) -> int:
-    typed = (typed or "").strip()
-    return int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 10 else -1
+        self.name.data, self.attribution_model.data = campaign.name, campaign.attribution_model
+        self.click_window_days.data = str(campaign.click_window_days)
+        self.view_window_days.data = str(campaign.view_window_days)
 
 
 class SetUpForm(WorkspaceForm):
