@@ -196,6 +196,30 @@ def test_a_stranger_edits_nothing(make_link: MakeLink, client: FlaskClient) -> N
         assert answer.headers["Location"].startswith("/app/login")
 
 
+def test_conversions_can_be_dated_by_themselves(
+    crowd: Crowd, sold: Callable[..., None], api: Api, owner: FlaskClient
+) -> None:
+    crowd.clock.forward(-3 * 86_400)
+    sold("google", after_s=2 * 86_400)
+    by_click, by_conversion = (
+        api("GET", f"/campaigns/spring-sale/stats?by={by}&group_by=channel").json for by in ("click", "conversion")
+    )
+
+    def days_of(found: Any) -> list[str]:
+        return [step["at"] for step in found["series"] if step["conversions"]]
+
+    sold_on, clicked_on = days.from_ms(crowd.clock.now_ms).date(), days.from_ms(crowd.clock.now_ms - 2 * DAY_MS).date()
+    assert days_of(by_click) == [clicked_on.isoformat()]
+    assert days_of(by_conversion) == [sold_on.isoformat()]
+    assert by_conversion["totals"]["conversions"] == by_click["totals"]["conversions"] == 1
+    assert sum(group["conversions"] for group in by_conversion["groups"]) == 1
+    assert by_conversion["by"] == "conversion"
+    page = owner.get("/app/campaigns/spring-sale?by=conversion").text
+    assert "Conversions stand on the day they were made" in page
+    assert "by=conversion" in page.partition('aria-label="Period"')[2].partition("</nav>")[0]
+    assert api("GET", "/campaigns/spring-sale/stats?by=luck").status_code == 422
+
+
 # Days of which more is to come.
 
 

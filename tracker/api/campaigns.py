@@ -75,6 +75,7 @@ def stats(slug: str) -> Response:
         group_by=[group_by] if group_by else [],
         interval=interval,
         filters=wanted,
+        axis=reports.AXES[query["by"]],
     )
     content = shapes.stats(found, services().lag_s(days.to_ms(now)), group_by)
     return csv_answer(content.get("groups", content["series"])) if wants_csv() else answer(200, content)

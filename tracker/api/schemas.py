@@ -163,6 +163,11 @@ class StatsQuery(Filtered):
     compare = fields.String(load_default=None, validate=validate.OneOf(["previous"]))
     group_by = fields.String(load_default=None)
     interval = fields.String(load_default="day")
+    by = fields.String(
+        load_default="click",
+        validate=validate.OneOf(["click", "conversion"]),
+        metadata={"description": "Which date conversions have: their click's, or their own."},
+    )
 
 
 def _flat(messages: Any, path: str = "") -> dict[str, str]:

@@ -173,6 +173,7 @@ def stats(found: CampaignReport, lag_s: float, group_by: str | None) -> dict[str
         "as_of": instant(found.as_of),
         "lag_s": round(lag_s, 3),
         "filters": dict(found.filters.given),
+        "by": found.axis.name.lower(),
         "totals": totals(found.totals),
     }
     if found.previous and found.previous_period:

@@ -20,6 +20,7 @@ from tracker.reports.facts import Facts, gather
 from tracker.reports.filters import DIMENSIONS, EVERYTHING, LINK_FIELDS, NAMES, Filters
 from tracker.reports.grouping import Group, by_dimension, by_field
 from tracker.reports.series import Point, series
+from tracker.salesums import Axis
 from tracker.stores import ALL, Dimension, EventStore, Selection
 
 DAYS_DEFAULT = 14
@@ -30,6 +31,7 @@ DAY = 96  # in buckets
 FIRST_DAY, LAST_DAY = date(1980, 1, 1), date(2100, 1, 1)
 INTERVALS = ("day", "hour", "week", "month")
 GROUPS = NAMES
+AXES = {"click": Axis.CLICK, "conversion": Axis.CONVERSION}
 
 
 class Period(NamedTuple):
@@ -68,6 +70,7 @@ class CampaignReport:
     changes: dict[str, comparison.Difference | None] | None
     outside_window: int
     filters: Filters
+    axis: Axis
 
 
 def default_period(workspace: Workspace, now: datetime) -> Period:
@@ -128,15 +131,18 @@ def build(
     group_by: Iterable[str] = (),
     interval: str = "day",
     filters: Filters = EVERYTHING,
+    axis: Axis = Axis.CLICK,
     marks: bool = True,
 ) -> CampaignReport:
-    """Puts the report together. `group_by` names keys of GROUPS; `compare` adds as many days directly before; `marks`
-    tells of each step how much of its conversions has probably come in.
+    """Puts the report together. `group_by` names keys of GROUPS; `compare` adds as many days directly before.
+
+    Conversions are dated by their click or by themselves, as `axis` says. `marks`: by click, each step tells how much
+    of its conversions has probably come in.
 
     Raises Invalid where more links have a value than a report can be cut down to.
     """
     group_by = list(group_by)
-    reading = _Reading(session, store, campaign, ZoneInfo(workspace.timezone), interval, filters)
+    reading = _Reading(session, store, campaign, ZoneInfo(workspace.timezone), interval, filters, axis)
     facts, steps = reading.of(period, [DIMENSIONS[name] for name in group_by if name in DIMENSIONS])
     found = _totals(facts, filters)
     previous, series_before = None, None
@@ -144,7 +150,7 @@ def build(
     if before:
         facts_before, series_before = reading.of(before)
         previous = _totals(facts_before, filters)
-    if marks:
+    if marks and axis == Axis.CLICK:
         curve = maturity.curve(session, campaign, now)
         steps = maturity.marked(steps, curve, period.last, ZoneInfo(workspace.timezone), now)
     links = []
@@ -168,6 +174,7 @@ def build(
         changes=comparison.changes(found, previous) if previous else None,
         outside_window=facts.outside,
         filters=filters,
+        axis=axis,
     )
 
 
@@ -212,10 +219,11 @@ class _Reading:
         zone: ZoneInfo,
         interval: str,
         filters: Filters,
+        axis: Axis,
     ) -> None:
         self._session, self._store, self._campaign = session, store, campaign
         self._zone, self._interval = zone, interval
-        self._filters = filters
+        self._filters, self._axis = filters, axis
 
     def of(self, period: Period, dimensions: Sequence[Dimension] = ()) -> tuple[Facts, list[Point]]:
         spans = period.spans(self._zone)
@@ -227,6 +235,7 @@ class _Reading:
             selection=self._selection(spans),
             dimensions=dimensions,
             step=4 if self._interval == "hour" else DAY,
+            axis=self._axis,
         )
         return found, series(found, period.first, period.last, spans, self._interval)
 
@@ -234,7 +243,7 @@ class _Reading:
         """What the filters select; which links, told by all that anything happened on in this period."""
         if not self._filters.by_link:
             return self._filters.selection([])
-        all_of_it = gather(self._session, self._store, self._campaign.id, spans, selection=ALL)
+        all_of_it = gather(self._session, self._store, self._campaign.id, spans, selection=ALL, axis=self._axis)
         return self._filters.selection(_links(self._session, self._campaign, all_of_it.links))
 
 

@@ -48,7 +48,8 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
     began_today = campaign_report.began_today(store, campaign, workspace, now)
     wanted, refused = _filters()
     whole = breakdowns.whole(request.args)
-    kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {})}
+    by = "conversion" if request.args.get("by") == "conversion" else None
+    kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {}), **({"by": by} if by else {})}
     choice = periods.choose(workspace, request.args, now, began_today=began_today, kept=kept)
     build = partial(
         campaign_report.build,
@@ -59,6 +60,7 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         now=now,
         filters=wanted,
         interval=choice.interval,
+        axis=campaign_report.AXES[by or "click"],
     )
     names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
     found = build(choice.period, compare=True, group_by=names)
@@ -67,6 +69,7 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         "campaigns/report.html",
         report=found,
         choice=choice,
+        by=by,
         refused=refused,
         chips=breakdowns.chips(wanted),
         raw_missing_before=campaign_report.raw_missing_before(store, campaign, choice.period, zone)
