@@ -69,6 +69,7 @@ class CampaignReport:
     previous_series: list[Point] | None
     changes: dict[str, comparison.Difference | None] | None
     outside_window: int
+    views: metrics.Sales
     filters: Filters
     axis: Axis
 
@@ -173,6 +174,7 @@ def build(
         previous_series=series_before,
         changes=comparison.changes(found, previous) if previous else None,
         outside_window=facts.outside,
+        views=metrics.together(facts.views.values()),
         filters=filters,
         axis=axis,
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import quantiles
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,8 +19,8 @@ from tracker.money import Money
 from tracker.reported import Touch
 from tracker.salesums import COUNTING, VIEW
 
-SAMPLE_MAX = 1_000  # conversions, the newest by their click
-TOUCHES_READ_MAX = 5_000
+SAMPLE_MAX = 500  # conversions, the newest by their click
+TOUCHES_READ_MAX = 2_500
 STEPS_MAX = 8  # of one path that are told apart: the first, and the latest others
 HOUR_MS = 3_600_000
 WITHIN_H = (1, 24, 7 * 24, 30 * 24)
@@ -64,7 +65,6 @@ class Journeys:
 @dataclass(frozen=True, slots=True)
 class _Sale:
     id: int
-    link_id: int | None
     delay_ms: int
     minor: int
     currency: str
@@ -72,23 +72,21 @@ class _Sale:
 
 def build(session: Session, campaign_id: int, spans: Sequence[Span], links: frozenset[int] | None = None) -> Journeys:
     """Of a campaign's conversions that count, by the day of their click; of all links, or of these."""
-    found = _sales(session, campaign_id, spans[0].start * BUCKET_MS, spans[-1].end * BUCKET_MS, links)
+    newest = _newest(campaign_id, spans[0].start * BUCKET_MS, spans[-1].end * BUCKET_MS, links)
+    found = [_Sale(row[0], int(row[1]), row[2] or 0, row[3] or "") for row in session.execute(newest)]
     sales = found[:SAMPLE_MAX]
     return Journeys(
         looked_at=len(sales),
         is_sample=len(found) > SAMPLE_MAX,
         delay=_delay(sorted(sale.delay_ms for sale in sales)),
-        paths=_paths(session, sales),
+        paths=_paths(session, newest, sales),
     )
 
 
-def _sales(session: Session, campaign_id: int, start_ms: int, end_ms: int, links: frozenset[int] | None) -> list[_Sale]:
+def _newest(campaign_id: int, start_ms: int, end_ms: int, links: frozenset[int] | None) -> Any:
+    """One more than a sample has, which tells whether it is one."""
     query = select(
-        Conversion.id,
-        Conversion.link_id,
-        Conversion.converted_at_ms - Conversion.click_at_ms,
-        Conversion.minor,
-        Conversion.currency,
+        Conversion.id, Conversion.converted_at_ms - Conversion.click_at_ms, Conversion.minor, Conversion.currency
     ).where(
         Conversion.campaign_id == campaign_id,
         Conversion.click_at_ms >= start_ms,
@@ -101,8 +99,7 @@ def _sales(session: Session, campaign_id: int, start_ms: int, end_ms: int, links
     )
     if links is not None:
         query = query.where(in_list(Conversion.link_id, links))
-    query = query.order_by(Conversion.click_at_ms.desc()).limit(SAMPLE_MAX + 1)
-    return [_Sale(row[0], row[1], int(row[2]), row[3] or 0, row[4] or "") for row in session.execute(query)]
+    return query.order_by(Conversion.click_at_ms.desc()).limit(SAMPLE_MAX + 1)
 
 
 def _delay(delays_ms: Sequence[int]) -> Delay | None:
@@ -120,16 +117,18 @@ def _delay(delays_ms: Sequence[int]) -> Delay | None:
     )
 
 
-def _paths(session: Session, sales: Sequence[_Sale]) -> list[Way]:
+def _paths(session: Session, newest: Any, sales: Sequence[_Sale]) -> list[Way]:
     """Paths of these sales. One that has none stored yet is left out; its turn comes with the loader's next."""
     by_id = {sale.id: sale for sale in sales}
+    # Asked for by the query that found them: a thousand numbers in a list cost more than finding them twice.
+    ids = newest.subquery()
     query = (
         select(Touch.conversion_id, Touch.link_id)
-        .where(in_list(Touch.conversion_id, by_id))
+        .join(ids, ids.c.id == Touch.conversion_id)
         .order_by(Touch.conversion_id.desc(), Touch.position)
         .limit(TOUCHES_READ_MAX)
     )
-    rows = list(session.execute(query))
+    rows = [row for row in session.execute(query).all() if row[0] in by_id]
     if len(rows) == TOUCHES_READ_MAX:
         # The last one may have been cut off.
         rows = [row for row in rows if row[0] != rows[-1][0]]

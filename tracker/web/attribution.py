@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracker.credits import WHOLE, Model
+from tracker.credits import Model
 from tracker.money import Money
 from tracker.reports.attribution import Attribution, Compared, Credit
 from tracker.reports.journeys import Delay, Journeys, Way
+from tracker.reports.metrics import Sales
 from tracker.web import formats, words
 
 PLACEMENTS_SHOWN = 8
@@ -46,14 +47,11 @@ class Shown:
     journeys: Journeys
     paths: list[tuple[Way, list[str]]]
     delay: list[tuple[str, str]]
-    views: Credit
-
-    @property
-    def views_n(self) -> int:
-        return self.views.millionths // WHOLE
+    views: int
+    views_revenue: list[Money]
 
 
-def shown(found: Attribution, journeys: Journeys, views: Credit, chosen: str) -> Shown:
+def shown(found: Attribution, journeys: Journeys, views: Sales, chosen: str) -> Shown:
     placements = found.by_placement()
     return Shown(
         models=[_row(found.total, model, chosen) for model in Model],
@@ -65,7 +63,8 @@ def shown(found: Attribution, journeys: Journeys, views: Credit, chosen: str) ->
         journeys=journeys,
         paths=[(way, _steps(way)) for way in journeys.paths[:PATHS_SHOWN]],
         delay=_delay(journeys.delay),
-        views=views,
+        views=views.conversions,
+        views_revenue=[Money(minor, currency) for currency, minor in sorted(views.minor.items())],
     )
 
 

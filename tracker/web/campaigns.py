@@ -101,9 +101,8 @@ def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> a
     spans, session = found.period.spans(zone), db.session()
     links = campaign_report.links_of(session, campaign, found.filters)
     credited = credits_report.build(session, campaign.id, spans, links)
-    views = credits_report.views(session, campaign.id, spans, links)
     ways = journeys.build(session, campaign.id, spans, links)
-    return attribution.shown(credited, ways, views, campaign.attribution_model)
+    return attribution.shown(credited, ways, found.views, campaign.attribution_model)
 
 
 def _filters() -> tuple[Filters, Mapping[str, str]]:
