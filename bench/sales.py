@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session
 
-from tracker import saleaudit
+from tracker import credited, saleaudit
 from tracker.stores import Dimension
 
 WORDS = [dimension.word for dimension in Dimension]
@@ -19,10 +20,27 @@ SELECT workspace_id, campaign_id, link_id, 'purchase', 'o:' || nonce, printf('%0
 FROM events WHERE kind = 2 AND verdict = 0 AND nonce % 20 = 0
 """
 
+# Each by one click, or by two: then the other was ten minutes before, on the next link.
+TOUCHES = """
+INSERT OR IGNORE INTO touches (conversion_id, position, at_ms, nonce, kind, campaign_id, link_id, via)
+SELECT id, 1, click_at_ms, click_nonce, 2, campaign_id, link_id, 'report' FROM conversions
+UNION ALL SELECT conversions.id, 0, click_at_ms - 600000, click_nonce + 1, 2, campaign_id,
+    coalesce((SELECT min(links.id) FROM links WHERE links.id > link_id), link_id), 'visitor'
+FROM conversions WHERE conversions.id % 3 = 0
+"""
+CREDITED = """
+INSERT OR IGNORE INTO credited (conversion_id, campaign_id, at_ms, minor, currency)
+SELECT id, campaign_id, click_at_ms, minor, currency FROM conversions
+"""
+
 
 def make(engine: Engine) -> None:
-    """Of all clicks that are stored and have none yet, with their sums; SQLite only."""
+    """Of all clicks that are stored and have none yet, with their paths and all sums; SQLite only."""
     with engine.begin() as connection:
-        connection.execute(text(MAKE))
+        for statement in (MAKE, TOUCHES, CREDITED):
+            connection.execute(text(statement))
     for day in saleaudit.days(engine):
         saleaudit.repair(engine, day)
+    for day in credited.days_held(engine):
+        with Session(engine) as session:
+            credited.repair(session, day)

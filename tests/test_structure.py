@@ -28,7 +28,8 @@ ROWS = (
     ("audit", "bulk", "debugging", "inbox", "jobs"),
     ("conversionfile",),
     ("aside", "checking", "conversions", "links", "privacy", "snippets"),
-    ("callers", "received"),
+    ("callers", "paths", "received"),
+    ("credited",),
     ("ledger",),
     ("matching", "signing"),
     ("campaigns", "accounts", "claims", "filters", "testcodes"),
@@ -42,7 +43,10 @@ ROWS = (
     ("sheets", "answers"),
     ("errors", "events", "losses"),
     ("customers",),
-    ("utm", "codes", "clickid", "money", "days", "agents", "channels", "countries", "addresses", "allowance"),
+    (
+        *("utm", "codes", "clickid", "credits", "money", "days", "agents"),
+        *("channels", "countries", "addresses", "allowance"),
+    ),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 FILE_LINES_MAX = 400

@@ -1,10 +1,11 @@
-"""Every sum that reports read, held day by day against what it is a sum of: raw events, and conversions."""
+"""Every sum that reports read, held day by day against what it is a sum of: events, conversions, clicks on the way."""
 
 from __future__ import annotations
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
-from tracker import saleaudit
+from tracker import credited, saleaudit
 from tracker.stores import Drift, EventStore
 
 
@@ -16,14 +17,15 @@ class Audit:
         self._store = store
         self._of_events = frozenset(store.whole_days())
         self._of_sales = frozenset(saleaudit.days(engine))
+        self._of_credits = frozenset(credited.days_held(engine))
 
     @property
     def days(self) -> list[int]:
-        return sorted(self._of_events | self._of_sales)
+        return sorted(self._of_events | self._of_sales | self._of_credits)
 
     def drifts(self, day: int) -> list[Drift]:
         """Where sums of a day are not what they should be; empty when all is well."""
-        return self._drifts_of_events(day) + self._drifts_of_sales(day)
+        return self._drifts_of_events(day) + self._drifts_of_sales(day) + self._drifts_of_credits(day)
 
     def repair(self, day: int) -> list[Drift]:
         """Makes the sums of a day anew where they differ, while others may go on writing; answers where that was."""
@@ -31,10 +33,19 @@ class Audit:
             self._store.repair(day)
         if of_sales := self._drifts_of_sales(day):
             saleaudit.repair(self._engine, day)
-        return of_events + of_sales
+        if of_credits := self._drifts_of_credits(day):
+            with Session(self._engine) as session:
+                credited.repair(session, day)
+        return of_events + of_sales + of_credits
 
     def _drifts_of_events(self, day: int) -> list[Drift]:
         return self._store.drifts(day) if day in self._of_events else []
 
     def _drifts_of_sales(self, day: int) -> list[Drift]:
         return saleaudit.drifts(self._engine, day) if day in self._of_sales else []
+
+    def _drifts_of_credits(self, day: int) -> list[Drift]:
+        if day not in self._of_credits:
+            return []
+        with Session(self._engine) as session:
+            return credited.drifts(session, day)

@@ -8,7 +8,7 @@ from slugify import slugify
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tracker import days
+from tracker import credits, days
 from tracker.destinations import text_refusal
 from tracker.errors import Invalid, NotFound, Taken
 from tracker.extensions import insert_into
@@ -82,6 +82,7 @@ def edit(
     name: str | None = None,
     click_window_days: int | None = None,
     view_window_days: int | None = None,
+    attribution_model: str | None = None,
 ) -> Campaign:
     """Changes what is given of a campaign and commits; its slug and its `utm_campaign` stay. Raises Invalid.
 
@@ -89,15 +90,18 @@ def edit(
     """
     name = campaign.name if name is None else name.strip()
     windows = {"click_window_days": click_window_days, "view_window_days": view_window_days}
+    model = campaign.attribution_model if attribution_model is None else attribution_model
     errors = {}
     if message := text_refusal("A name", name, needed=True):
         errors["name"] = message
+    if model not in credits.MODELS:
+        errors["attribution_model"] = f"A model is one of {', '.join(credits.MODELS)}."
     for field, window in windows.items():
         if window is not None and not 0 <= window <= WINDOW_DAYS_MAX:
             errors[field] = f"A window is a whole number of days from 0 to {WINDOW_DAYS_MAX}."
     if errors:
         raise Invalid(errors)
-    campaign.name = name
+    campaign.name, campaign.attribution_model = name, model
     for field, window in windows.items():
         if window is not None:
             setattr(campaign, field, window)

@@ -28,11 +28,13 @@ ALIASES = {
     "event_id": (),
     "ts": (),
     "test": (),
+    "touches": (),
 }
 STATUSES = ("approved", "pending", "rejected", "refunded")
 ENDED = ("rejected", "refunded")
 GOAL_DEFAULT = "purchase"
 TEXT_MAX = 255
+TOUCHES_TEXT_MAX = 300  # ten click ids, parted by dots
 PIXEL, CALLBACK, IMPORT, HAND = "pixel", "callback", "import", "hand"
 PARAMS_MAX = 50
 BODY_MAX_BYTES = 65536

@@ -237,9 +237,12 @@ def link_list(limit: int, as_json: bool) -> None:
 @click.option(
     "--only", multiple=True, metavar="NAME=VALUE", help="Only what has this value, as country=DE; repeatable."
 )
+@click.option(
+    "--by", type=click.Choice(list(reports.AXES)), default="click", show_default=True, help="The date of conversions."
+)
 @click.option("--json", "as_json", is_flag=True)
 def report(
-    campaign: str, first: str | None, last: str | None, group_by: str, only: tuple[str, ...], as_json: bool
+    campaign: str, first: str | None, last: str | None, group_by: str, only: tuple[str, ...], by: str, as_json: bool
 ) -> None:
     """Print what CAMPAIGN (its slug) brought: by default the last 14 whole days, and today so far."""
     from tracker.api import shapes
@@ -251,7 +254,8 @@ def report(
         found = campaigns.find(session, workspace, campaign)
         now = days.now()
         period = reports.read_period(workspace, first, last, now)
-        build = partial(reports.build, session, store, workspace, found, now=now, filters=wanted)
+        axis = reports.AXES[by]
+        build = partial(reports.build, session, store, workspace, found, now=now, filters=wanted, axis=axis)
         built = build(period, compare=True, group_by=[group_by])
         lag = lag_s(settings.spool_dir, store.position, days.to_ms(now))
         if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from tracker.matching import HINTS, Found, Match
 from tracker.models import Campaign, Conversion, Report, Workspace
 from tracker.received import Outcome as Outcome
 from tracker.salesums import COUNTING as COUNTING
-from tracker.salesums import SaleSums
+from tracker.salesums import VIEW, SaleSums
 from tracker.stores import Dimension, StoredEvent
 
 SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
@@ -127,6 +128,22 @@ def give(
     outcome = received.renew(session, report, _settle_on(session, workspace, claim, found, changed), claim)
     if sums is None:
         changed.write(session)
+    return outcome
+
+
+def credit_view(session: Session, report: Report, keys: Keys, view: StoredEvent) -> Outcome:
+    """Credits a report that no click led to, to an impression before it; the caller commits.
+
+    An order or an event id tells its sale from the next. Raises Invalid for a report that cannot be understood.
+    """
+    if report.result != "unmatched":
+        return received.outcome_of(report)
+    workspace = session.get_one(Workspace, report.workspace_id)
+    claim = understand(received.params_of(report), workspace, received.sighting_of(report), keys.customer)
+    campaign, sums = session.get_one(Campaign, view.campaign_id), SaleSums()
+    found = Found(VIEW, campaign, view.link_id, None, view.at_ms, view.nonce)
+    outcome = received.renew(session, report, _settle_on(session, workspace, claim, found, sums), claim)
+    sums.write(session)
     return outcome
 
 
@@ -249,6 +266,11 @@ def _settle_on(session: Session, workspace: Workspace, claim: Claim, found: Foun
         return Outcome("recorded", made.id, found.campaign.slug)
     known = _known(session, workspace, claim, found)
     assert known is not None  # noqa: S101 (narrows the type: it is what the insertion ran into, and none is deleted)
+    if known.matched_by == VIEW and found.by != VIEW:
+        sums.before(known)
+        matching.move(known, found)
+        sums.after(known)
+        return replace(_news(session, known, claim, sums), result="updated")
     return _news(session, known, claim, sums)
 
 
@@ -256,6 +278,7 @@ def _news(session: Session, conversion: Conversion, claim: Claim, sums: SaleSums
     """A further report of a conversion that is known and held."""
     if conversion.click_id is not None:
         _check_instant(claim, conversion.click_at_ms)
+    conversion.path_settled = False
     sums.before(conversion)
     changed = ledger.respect(session, conversion, claim)
     if not matching.is_repeat(session, conversion, claim):
@@ -354,6 +377,7 @@ def settle(session: Session, clicks: Mapping[int, StoredEvent]) -> None:
         {
             "id": conversion_id,
             "click_settled": True,
+            "path_settled": False,
             "click_at_ms": click.at_ms,
             "click_nonce": click.nonce,
             **{f"click_{dimension.word}": getattr(click, dimension.word) for dimension in Dimension},

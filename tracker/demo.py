@@ -177,7 +177,16 @@ class _Story:
             yield click._replace(verdict=int(Verdict.PREFETCH), nonce=self._nonce())
         yield click
         if not bot and chance.random() < sort.convert:
-            yield self._sale(click)
+            if chance.random() < 0.4:
+                yield self._earlier(click, sort)
+            yield from self._sale(click)
+
+    def _earlier(self, click: Event, sort: Sort) -> Event:
+        """The same person's click an hour or so before, on another link of the campaign."""
+        chance = self._chance
+        link = self._made[chance.choice([each for each in SORTS if each.campaign == sort.campaign and each != sort])]
+        at_ms = click.at_ms - chance.randint(600_000, 2 * HOUR_MS)
+        return click._replace(at_ms=at_ms, nonce=self._nonce(), link_id=link.id, code=link.code)
 
     def _instant(self) -> int:
         """Some instant of the month, busier by day and towards the end, never after now."""
@@ -208,13 +217,18 @@ class _Story:
             gpc=False,
         )
 
-    def _sale(self, click: Event) -> Event:
+    def _sale(self, click: Event) -> Iterator[Event]:
+        """Most buy at once, some days later; what lies ahead of now is still to come."""
         self._orders += 1
         cid = clickid.make(self._key, click.link_id, click.at_ms, click.nonce)
         cents = self._chance.choice((1990, 2990, 4990, 4990, 8900))
-        at_ms = min(self._now_ms, click.at_ms + self._chance.randint(60_000, 7_200_000))
+        at_ms = click.at_ms + self._chance.randint(60_000, 2 * HOUR_MS)
+        if self._chance.random() < 0.3:
+            at_ms += int(self._chance.expovariate(1 / (2 * DAY_MS)))
+        if at_ms > self._now_ms:
+            return
         query = f"cid={cid}&order=demo-{self._orders}&value={cents // 100}.{cents % 100:02d}"
-        return click._replace(
+        yield click._replace(
             kind=int(Kind.CONVERSION),
             at_ms=at_ms,
             nonce=self._nonce(),

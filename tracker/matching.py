@@ -94,6 +94,15 @@ def is_outside(campaign: Campaign, click_at_ms: int, converted_at_ms: int) -> bo
     return converted_at_ms - click_at_ms > campaign.click_window_days * DAY_MS
 
 
+def move(conversion: Conversion, found: Found) -> None:
+    """A click beats the view that a conversion was credited to. Its money stays, and so does the ledger."""
+    conversion.matched_by, conversion.campaign_id, conversion.link_id = found.by, found.campaign.id, found.link_id
+    conversion.click_id, conversion.click_at_ms, conversion.click_nonce = found.click_id, found.at_ms, found.nonce
+    conversion.converted_at_ms = max(conversion.converted_at_ms, found.at_ms)
+    conversion.outside_window = is_outside(found.campaign, found.at_ms, conversion.converted_at_ms)
+    conversion.click_settled = found.click_id is None
+
+
 def dedup_key(claim: Claim, found: Found | None) -> str:
     """What a second report of the same sale has in common with the first; UNIQUE by workspace and goal.
 

@@ -15,6 +15,7 @@ from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
 from tracker.reports.filters import DIMENSIONS
 from tracker.reports.metrics import Rate, Totals
+from tracker.salesums import Axis
 from tracker.stores import Drift
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def report(console: Console, built: CampaignReport, group_by: str, lag_s: float)
     console.print(
         f"[bold]{built.campaign.name}[/bold]  {period.first} to {period.last}, {built.timezone}, {lag_s:.1f} s behind"
     )
+    if built.axis == Axis.CONVERSION:
+        console.print("Conversions by their own date and not their click's")
     if given := built.filters.given:
         console.print("Only", ", ".join(f"{name}={value}" for name, value in given.items()))
     table = _table(console, group_by.capitalize())

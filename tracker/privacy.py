@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
-from tracker import clickid, customers
+from tracker import clickid, credited, customers, paths
 from tracker.config import Secrets
 from tracker.errors import Invalid, NotFound
 from tracker.extensions import empty_journal
@@ -48,7 +48,7 @@ def of_customer(session: Session, store: EventStore, workspace: Workspace, custo
     hashed = customers.customer_hash(customer, key)
     conversions = _conversions(session, workspace, Conversion.customer == hashed)
     held = Held(conversions, _reports(session, workspace, conversions, hashed))
-    return _with_visitors(store, held)
+    return _with_visitors(session, store, held)
 
 
 def of_visitor(session: Session, store: EventStore, workspace: Workspace, click_id: str, secrets: Secrets) -> Held:
@@ -67,7 +67,7 @@ def of_visitor(session: Session, store: EventStore, workspace: Workspace, click_
         near = _conversions(session, workspace, Conversion.click_at_ms.in_(instants))
         held.conversions += [each for each in near if (each.click_at_ms, each.click_nonce) in ids]
     held.reports = _reports(session, workspace, held.conversions, None)
-    return _with_visitors(store, held)
+    return _with_visitors(session, store, held)
 
 
 def _conversions(session: Session, workspace: Workspace, condition: object) -> list[Conversion]:
@@ -89,9 +89,13 @@ def _reports(session: Session, workspace: Workspace, found: Iterable[Conversion]
     return [reports[number] for number in sorted(reports)]
 
 
-def _with_visitors(store: EventStore, held: Held) -> Held:
+def _with_visitors(session: Session, store: EventStore, held: Held) -> Held:
+    touches = credited.paths_of(session, [conversion.id for conversion in held.conversions])
     for conversion in held.conversions:
         held.add_visitor(store, conversion.click_at_ms, conversion.click_nonce)
+        # Whoever clicked on the way there is the same person, on another day or another device.
+        for touch in touches.get(conversion.id, ()):
+            held.add_visitor(store, touch.at_ms, touch.nonce)
     for report in held.reports:
         # A callback comes from the shop's server, which is nobody's visitor.
         if report.via == "pixel":
@@ -111,6 +115,7 @@ def forget(session: Session, store: EventStore, engine: Engine, held: Held) -> N
     sums.before_all(session, theirs)
     for start in range(0, len(theirs), IN_MAX):
         ids = theirs[start : start + IN_MAX]
+        paths.forget(session, ids)
         session.execute(update(Conversion).where(Conversion.id.in_(ids)).values(customer=None, **NOTHING_KNOWN))
     sums.after_all(session, theirs)
     for start in range(0, len(held.reports), IN_MAX):

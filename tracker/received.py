@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from tracker import customers, days
-from tracker.claims import ALIASES, TEXT_MAX, Claim, Sighting
+from tracker.claims import ALIASES, TEXT_MAX, TOUCHES_TEXT_MAX, Claim, Sighting
 from tracker.config import Keys
 from tracker.matching import HINTS
 from tracker.models import Conversion, Report, Workspace
@@ -79,7 +79,7 @@ def keep(
 def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[str, str]:
     sealed = params.get(customers.SEALED, "")
     kept = {
-        _storable(name[:NAME_MAX]): _storable(_cropped(value)) if name in ALIASES else NOT_KEPT
+        _storable(name[:NAME_MAX]): _storable(_cropped(name, value)) if name in ALIASES else NOT_KEPT
         for name, value in params.items()
         if name not in (customers.NAME, customers.SEALED)
     }
@@ -96,8 +96,9 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _cropped(value: str) -> str:
-    return value if len(value) <= TEXT_MAX else value[:TEXT_MAX] + CROPPED
+def _cropped(name: str, value: str) -> str:
+    length_max = TOUCHES_TEXT_MAX if name == "touches" else TEXT_MAX
+    return value if len(value) <= length_max else value[:length_max] + CROPPED
 
 
 def hold(session: Session, report: Report) -> None:

@@ -66,6 +66,33 @@ class Touch(Base):
     via: Mapped[str] = mapped_column(String(16))
 
 
+class Credited(Base):
+    """What the sums of credits hold of a conversion, so that exactly that can be taken back when it changes.
+
+    A row for each that is in them: where and when it was clicked, where no touch is known, and its money.
+    """
+
+    __tablename__ = "credited"
+    conversion_id: Mapped[int] = mapped_column(ForeignKey("conversions.id"), primary_key=True, autoincrement=False)
+    campaign_id: Mapped[int]
+    at_ms: Mapped[int] = mapped_column(BigInteger)
+    minor: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(String(3))
+
+
+class ViewWait(Base):
+    """A pixel report without a click id that waits until every impression before it is stored; named by its event.
+
+    Who it was is known under the salts of that day and of the day before; 0 where that one was gone.
+    """
+
+    __tablename__ = "view_waits"
+    at_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    nonce: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    visitor: Mapped[int] = mapped_column(BigInteger)
+    visitor_before: Mapped[int] = mapped_column(BigInteger)
+
+
 class Identity(Base):
     """What advertising networks know a customer by: SHA-256 in hexadecimal, each normalised as its network says.
 

@@ -229,3 +229,49 @@ class SalePartDay(Base):
     currency: Mapped[str] = mapped_column(String(3), primary_key=True)
     n: Mapped[int] = mapped_column(BigInteger)
     minor: Mapped[int] = mapped_column(BigInteger)
+
+
+class CreditQuarter(Base):
+    """What one model of attribution gives the touches of a campaign and link in one quarter of an hour of touches.
+
+    `millionths` are of conversions that count, `minor` is their money. `link_id` is 0 and the time is the conversion's
+    click's where no touch is known, `currency` empty where no value came.
+    """
+
+    __tablename__ = "credit_quarters"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    model: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    currency: Mapped[str] = mapped_column(String(3), primary_key=True)
+    millionths: Mapped[int] = mapped_column(BigInteger)
+    minor: Mapped[int] = mapped_column(BigInteger)
+
+
+class CreditDay(Base):
+    """The same over whole UTC days."""
+
+    __tablename__ = "credit_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    model: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    currency: Mapped[str] = mapped_column(String(3), primary_key=True)
+    millionths: Mapped[int] = mapped_column(BigInteger)
+    minor: Mapped[int] = mapped_column(BigInteger)
+
+
+class VisitorView(Base):
+    """A visitor's counted impressions, by the quarter of an hour; kept as long as the day's salt.
+
+    In quarters, so that what is stored of the same time lies together: by the day alone each row would change a page.
+    """
+
+    __tablename__ = "visitor_views"
+    __table_args__ = {"sqlite_with_rowid": False}
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    nonce: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from tracker.api import callback, campaigns, conversions, events, filtered, links, public, testing, watching
+from tracker.api import (
+    attribution,
+    callback,
+    campaigns,
+    conversions,
+    events,
+    filtered,
+    links,
+    public,
+    testing,
+    watching,
+)
 from tracker.api.gate import Gate
 from tracker.api.openapi import PREFIX
 from tracker.api.problems import problem
@@ -13,9 +24,8 @@ from tracker.api.problems import problem
 
 def register(app: Flask) -> None:
     """Adds the API."""
-    areas = (links, campaigns, conversions, events, filtered, testing)
-    for blueprint in (area.blueprint for area in areas):
-        app.register_blueprint(blueprint, url_prefix=PREFIX)
+    for area in (links, campaigns, attribution, conversions, events, filtered, testing):
+        app.register_blueprint(area.blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)
     app.extensions["tracker_gate"] = Gate()

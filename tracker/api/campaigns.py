@@ -44,7 +44,7 @@ def show(slug: str) -> Response:
 
 
 @blueprint.patch("/campaigns/<slug>")
-@operation("Change a campaign's name and windows", body=CampaignEdit)
+@operation("Change a campaign's name, windows and model of attribution", body=CampaignEdit)
 def edit(slug: str) -> Response:
     content = read_body(CampaignEdit)
     campaign = campaigns.find(db.session(), workspace(), slug)
@@ -75,6 +75,7 @@ def stats(slug: str) -> Response:
         group_by=[group_by] if group_by else [],
         interval=interval,
         filters=wanted,
+        axis=reports.AXES[query["by"]],
     )
     content = shapes.stats(found, services().lag_s(days.to_ms(now)), group_by)
     return csv_answer(content.get("groups", content["series"])) if wants_csv() else answer(200, content)

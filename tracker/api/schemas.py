@@ -11,6 +11,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from tracker import inbox
 from tracker.claims import STATUSES
+from tracker.credits import MODELS
 from tracker.errors import Invalid, Malformed
 from tracker.events import Kind, Verdict
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES
@@ -91,6 +92,9 @@ class CampaignNew(Schema):
 
 class CampaignEdit(Schema):
     name = fields.String()
+    attribution_model = fields.String(
+        metadata={"enum": list(MODELS), "description": "The one that is marked among the models; no figure changes."}
+    )
     click_window_days = fields.Integer(
         strict=True,
         metadata={"description": "Days after its click within which a conversion counts; for reports from now on."},
@@ -184,12 +188,27 @@ class PeriodQuery(Schema):
     to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
 
 
+class AttributionQuery(Filtered):
+    from_ = fields.String(data_key="from", load_default=None, metadata={"description": "First local date, inclusive."})
+    to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
+    table = fields.String(
+        load_default="models",
+        validate=validate.OneOf(["models", "links", "paths"]),
+        metadata={"description": "Which table a CSV holds."},
+    )
+
+
 class StatsQuery(Filtered):
     from_ = fields.String(data_key="from", load_default=None, metadata={"description": "First local date, inclusive."})
     to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
     compare = fields.String(load_default=None, validate=validate.OneOf(["previous"]))
     group_by = fields.String(load_default=None)
     interval = fields.String(load_default="day")
+    by = fields.String(
+        load_default="click",
+        validate=validate.OneOf(["click", "conversion"]),
+        metadata={"description": "Which date conversions have: their click's, or their own."},
+    )
 
 
 def _flat(messages: Any, path: str = "") -> dict[str, str]:

@@ -17,6 +17,7 @@ from tracker.reports.series import Point
 from tracker.stores import StoredEvent
 
 RATE_PLACES = 6
+COMPLETE_PLACES = 2
 
 
 def instant(at: datetime | None) -> str | None:
@@ -58,6 +59,7 @@ def campaign(row: Campaign) -> dict[str, Any]:
         "slug": row.slug,
         "name": row.name,
         "campaign": row.utm_campaign,
+        "attribution_model": row.attribution_model,
         "click_window_days": row.click_window_days,
         "view_window_days": row.view_window_days,
         "created_at": instant(row.created_at),
@@ -171,6 +173,7 @@ def point(found: Point) -> dict[str, Any]:
         "impressions": found.impressions,
         "clicks": found.clicks,
         "conversions": found.conversions,
+        "complete": None if found.complete is None else round(found.complete, COMPLETE_PLACES),
     }
 
 
@@ -187,6 +190,7 @@ def stats(found: CampaignReport, lag_s: float, group_by: str | None) -> dict[str
         "as_of": instant(found.as_of),
         "lag_s": round(lag_s, 3),
         "filters": dict(found.filters.given),
+        "by": found.axis.name.lower(),
         "totals": totals(found.totals),
     }
     if found.previous and found.previous_period:

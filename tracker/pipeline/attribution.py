@@ -15,6 +15,7 @@ from tracker.events import Event, Kind, Verdict
 from tracker.filters import DOUBLE_CLICK_S_MAX
 from tracker.models import Conversion, Link, Workspace
 from tracker.pipeline.issued import IssuedCodes
+from tracker.pipeline.views import Views
 from tracker.salesums import SaleSums
 from tracker.stores import EventStore, Revision, StoredEvent
 
@@ -75,7 +76,9 @@ class Places:
         return Place(workspace.id) if workspace else None
 
 
-def apply_conversion(session: Session, places: Places, event: Event, secrets: Secrets, sums: SaleSums) -> Place | None:
+def apply_conversion(
+    session: Session, places: Places, event: Event, secrets: Secrets, sums: SaleSums, views: Views
+) -> Place | None:
     """Records a reported conversion, once however often it is tried; `None` for a key that nobody has.
 
     The caller writes `sums`, and commits.
@@ -89,7 +92,10 @@ def apply_conversion(session: Session, places: Places, event: Event, secrets: Se
         outcome = _record_queued(session, workspace, event, secrets.keys, sums)
     else:
         sighting = claims.Sighting(event.at_ms, event.nonce, claims.PIXEL, event.gpc, event.agent)
-        outcome = conversions.record(session, workspace, claims.read_pixel(event.params), sighting, secrets.keys, sums)
+        params = claims.read_pixel(event.params)
+        outcome = conversions.record(session, workspace, params, sighting, secrets.keys, sums)
+        if outcome.reason == "no_click_id":
+            views.take(session, workspace.id, event, params)
     if outcome.conversion_id is None:
         return Place(workspace.id)
     conversion = session.get_one(Conversion, outcome.conversion_id)

@@ -80,6 +80,11 @@ def language_of(accepted: str) -> str | None:
     return primary if primary.isascii() and primary.isalpha() and 2 <= len(primary) <= 3 else None
 
 
+def _hash(salt: bytes, workspace_id: int, event: Event) -> int:
+    text = f"{workspace_id}\n{network_of(event.address)}\n{event.agent}"
+    return int.from_bytes(blake2b(text.encode(), key=salt, digest_size=8).digest(), "big") >> 1
+
+
 class Visitors:
     """Hashes visitors under the salt of their UTC day; salts are shared by all loaders through the database."""
 
@@ -94,8 +99,22 @@ class Visitors:
         # A day of UTC, counted from 1970: the salt's day is nobody's local day.
         day = event.at_ms // DAY_MS
         salt = self._salts.get(day) or self._salt(day)
-        text = f"{workspace_id}\n{network_of(event.address)}\n{event.agent}"
-        return int.from_bytes(blake2b(text.encode(), key=salt, digest_size=8).digest(), "big") >> 1
+        return _hash(salt, workspace_id, event)
+
+    def hash_before(self, workspace_id: int, event: Event) -> int | None:
+        """What stood for the same visitor on the day before; `None` under GPC, and where that day's salt is gone."""
+        if event.gpc:
+            return None
+        day = event.at_ms // DAY_MS - 1
+        salt = self._salts.get(day) or self._stored_salt(day)
+        return None if salt is None else _hash(salt, workspace_id, event)
+
+    def _stored_salt(self, day: int) -> bytes | None:
+        with Session(self._engine) as session:
+            salt = session.scalar(select(Salt.salt).where(Salt.day == EPOCH + timedelta(days=day)))
+        if salt is not None:
+            self._salts[day] = salt
+        return salt
 
     def meet(self, days: Iterable[int]) -> None:
         """Has the salts of these days at hand: making one needs the right to write, which its user may not let go."""

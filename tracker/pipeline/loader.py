@@ -25,8 +25,10 @@ from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, Settling, apply_conversion
 from tracker.pipeline.enrich import DAY_MS, Visitors, known_of, storable
 from tracker.pipeline.judging import Judge, Row
+from tracker.pipeline.paths import Paths
 from tracker.pipeline.strangers import UnknownCodes
 from tracker.pipeline.verdicts import judge
+from tracker.pipeline.views import Views
 from tracker.salesums import SaleSums
 from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 
@@ -75,6 +77,8 @@ class Loader:
         self._positions: dict[str, int] = {}
         self._sums = SaleSums()
         self._settling = Settling(engine, store)
+        self._views = Views(engine, store, self._visitors, settings.secrets.keys)
+        self._paths = Paths(engine, store, settings.secrets.keys)
         self._schedule = Schedule(Installation(settings, engine, store))
 
     def run(self, stop: threading.Event) -> None:
@@ -150,7 +154,14 @@ class Loader:
                 if position:
                     self._store.forget_segment(segment)
         self._settling.go_on()
+        self._views.go_on(self._stored_upto_ms)
+        self._paths.go_on(self._stored_upto_ms)
         return loaded
+
+    def _stored_upto_ms(self) -> int:
+        """The instant before which nothing is left in the spool."""
+        now_ms = days.to_ms(days.now())
+        return now_ms - int(segments.lag_s(self._folder, self._position, now_ms) * 1000)
 
     def _position(self, segment: str) -> int:
         if segment not in self._positions:
@@ -319,7 +330,7 @@ class Loader:
             return places.of(event)
         if event.applied:
             return places.of(event) if event.link_id else places.workspace_of(event)
-        return apply_conversion(session, places, event, self._settings.secrets, self._sums)
+        return apply_conversion(session, places, event, self._settings.secrets, self._sums, self._views)
 
 
 def _batch(run: segments.Run, rows: Sequence[Row]) -> Batch:

@@ -15,11 +15,12 @@ from tracker import days
 from tracker.days import Span
 from tracker.errors import Invalid
 from tracker.models import Campaign, Link, Workspace
-from tracker.reports import comparison, metrics
+from tracker.reports import comparison, maturity, metrics
 from tracker.reports.facts import Facts, gather
 from tracker.reports.filters import DIMENSIONS, EVERYTHING, LINK_FIELDS, NAMES, Filters
 from tracker.reports.grouping import Group, by_dimension, by_field
 from tracker.reports.series import Point, series
+from tracker.salesums import Axis
 from tracker.stores import ALL, Dimension, EventStore, Selection
 
 DAYS_DEFAULT = 14
@@ -30,6 +31,7 @@ DAY = 96  # in buckets
 FIRST_DAY, LAST_DAY = date(1980, 1, 1), date(2100, 1, 1)
 INTERVALS = ("day", "hour", "week", "month")
 GROUPS = NAMES
+AXES = {"click": Axis.CLICK, "conversion": Axis.CONVERSION}
 
 
 class Period(NamedTuple):
@@ -67,7 +69,9 @@ class CampaignReport:
     previous_series: list[Point] | None
     changes: dict[str, comparison.Difference | None] | None
     outside_window: int
+    views: metrics.Sales
     filters: Filters
+    axis: Axis
 
 
 def default_period(workspace: Workspace, now: datetime) -> Period:
@@ -128,13 +132,18 @@ def build(
     group_by: Iterable[str] = (),
     interval: str = "day",
     filters: Filters = EVERYTHING,
+    axis: Axis = Axis.CLICK,
+    marks: bool = True,
 ) -> CampaignReport:
     """Puts the report together. `group_by` names keys of GROUPS; `compare` adds as many days directly before.
+
+    Conversions are dated by their click or by themselves, as `axis` says. `marks`: by click, each step tells how much
+    of its conversions has probably come in.
 
     Raises Invalid where more links have a value than a report can be cut down to.
     """
     group_by = list(group_by)
-    reading = _Reading(session, store, campaign, ZoneInfo(workspace.timezone), interval, filters)
+    reading = _Reading(session, store, campaign, ZoneInfo(workspace.timezone), interval, filters, axis)
     facts, steps = reading.of(period, [DIMENSIONS[name] for name in group_by if name in DIMENSIONS])
     found = _totals(facts, filters)
     previous, series_before = None, None
@@ -142,6 +151,9 @@ def build(
     if before:
         facts_before, series_before = reading.of(before)
         previous = _totals(facts_before, filters)
+    if marks and axis == Axis.CLICK:
+        curve = maturity.curve(session, campaign, now)
+        steps = maturity.marked(steps, curve, period.last, ZoneInfo(workspace.timezone), now)
     links = []
     if any(name in LINK_FIELDS for name in group_by):
         links = [link for link in _links(session, campaign, facts.links) if filters.fits(link)]
@@ -162,8 +174,18 @@ def build(
         previous_series=series_before,
         changes=comparison.changes(found, previous) if previous else None,
         outside_window=facts.outside,
+        views=metrics.together(facts.views.values()),
         filters=filters,
+        axis=axis,
     )
+
+
+def links_of(session: Session, campaign: Campaign, filters: Filters) -> frozenset[int] | None:
+    """The ids of the links that filters by links' fields leave; `None` for all. Raises Invalid for too many.
+
+    Of links that belonged to the campaign once and do not any more only whole reports tell.
+    """
+    return filters.selection(_links(session, campaign, set())).links if filters.by_link else None
 
 
 def totals(
@@ -199,10 +221,11 @@ class _Reading:
         zone: ZoneInfo,
         interval: str,
         filters: Filters,
+        axis: Axis,
     ) -> None:
         self._session, self._store, self._campaign = session, store, campaign
         self._zone, self._interval = zone, interval
-        self._filters = filters
+        self._filters, self._axis = filters, axis
 
     def of(self, period: Period, dimensions: Sequence[Dimension] = ()) -> tuple[Facts, list[Point]]:
         spans = period.spans(self._zone)
@@ -214,6 +237,7 @@ class _Reading:
             selection=self._selection(spans),
             dimensions=dimensions,
             step=4 if self._interval == "hour" else DAY,
+            axis=self._axis,
         )
         return found, series(found, period.first, period.last, spans, self._interval)
 
@@ -221,7 +245,7 @@ class _Reading:
         """What the filters select; which links, told by all that anything happened on in this period."""
         if not self._filters.by_link:
             return self._filters.selection([])
-        all_of_it = gather(self._session, self._store, self._campaign.id, spans, selection=ALL)
+        all_of_it = gather(self._session, self._store, self._campaign.id, spans, selection=ALL, axis=self._axis)
         return self._filters.selection(_links(self._session, self._campaign, all_of_it.links))
 
 

@@ -125,6 +125,12 @@ def of_parts(parts: Iterable[Part], sales: Sales, *, comparable: bool) -> Totals
     )
 
 
+def together(sales: Iterable[Sales]) -> Sales:
+    """Several links' sales as one."""
+    sales = list(sales)
+    return Sales(sum(sale.conversions for sale in sales), {money.currency: money.minor for money in _revenue(sales)})
+
+
 def _revenue(sales: Iterable[Sales]) -> list[Money]:
     sums: dict[str, int] = {}
     for sale in sales:

@@ -14,12 +14,16 @@ from tracker.reports.facts import Facts
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One step of the series. `at` is a local date, or for hours an instant with its offset."""
+    """One step of the series. `at` is a local date, or for hours an instant with its offset.
+
+    `complete` is the share of its conversions that has probably come in, `None` where that is not known.
+    """
 
     at: date | datetime
     impressions: int = 0
     clicks: int = 0
     conversions: int = 0
+    complete: float | None = None
 
 
 def series(facts: Facts, first: date, last: date, spans: Sequence[Span], interval: str) -> list[Point]:

@@ -315,6 +315,21 @@ class EventStore(Protocol):
         """Those of these clicks that are stored, by their ids."""
         ...
 
+    def find_events(self, ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
+        """Those of these events that are stored, of whatever kind, by their ids."""
+        ...
+
+    def clicks_of(self, visitor: int, until: EventId, limit: int) -> list[StoredEvent]:
+        """Counted clicks of a visitor on the UTC day of an id and up to it: the latest, in the order of time."""
+        ...
+
+    def views_of(self, visitor: int, day: int, before_ms: int) -> list[StoredEvent]:
+        """Counted impressions of a visitor on a UTC day (from 1970) up to an instant, the latest first.
+
+        Only as long as the day's visitors are not forgotten.
+        """
+        ...
+
     def revise(self, revisions: Sequence[Revision]) -> int:
         """Changes stored verdicts, rollups in the same transaction, all or nothing; answers how many did change."""
         ...

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from sqlalchemy import Engine, Table, func, literal, or_, select
+from sqlalchemy import Connection, Engine, Table, func, literal, or_, select
 
 from tracker.days import Span
 from tracker.events import Kind, Verdict
 from tracker.extensions import in_list
-from tracker.stores import selecting
-from tracker.stores.contract import Cell, Dimension, Orphan, Part, Selected, Selection, Step, StoredEvent
+from tracker.stores import selecting, views
+from tracker.stores.contract import Cell, Dimension, EventId, Orphan, Part, Selected, Selection, Step, StoredEvent
 from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
+    DAY_MS,
     events,
     rollup_days,
     rollup_orphan_days,
@@ -149,10 +150,41 @@ class SqlReader:
         return StoredEvent(*row) if row else None
 
     def find_clicks(self, ids: Sequence[tuple[int, int]]) -> dict[tuple[int, int], StoredEvent]:
-        found: dict[tuple[int, int], StoredEvent] = {}
+        found = self.find_events(ids)
+        return {row_id: row for row_id, row in found.items() if row.kind == Kind.CLICK}
+
+    def find_events(self, ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
         with self._engine.connect() as connection:
-            for chunk in chunks(ids):
-                query = stored().where(ID.in_(chunk), events.c.kind == Kind.CLICK)
-                rows = (StoredEvent(*row) for row in connection.execute(query))
-                found.update(((row.at_ms, row.nonce), row) for row in rows)
-        return found
+            return _by_id(connection, ids)
+
+    def clicks_of(self, visitor: int, until: EventId, limit: int) -> list[StoredEvent]:
+        at_ms, nonce = events.c.at_ms, events.c.nonce
+        # Written out and not bound: only then is it plain that the index of visitors' clicks holds them all.
+        is_click = events.c.kind == literal(int(Kind.CLICK), literal_execute=True)
+        query = stored().where(
+            is_click,
+            events.c.visitor == visitor,
+            events.c.verdict == Verdict.COUNTED,
+            at_ms >= until[0] // DAY_MS * DAY_MS,
+            at_ms <= until[0],
+            or_(at_ms < until[0], nonce <= until[1]),
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(query.order_by(at_ms.desc(), nonce.desc()).limit(limit))
+            return [StoredEvent(*row) for row in found][::-1]
+
+    def views_of(self, visitor: int, day: int, before_ms: int) -> list[StoredEvent]:
+        with self._engine.connect() as connection:
+            ids = views.ids_of(connection, day, visitor, before_ms)
+            found = _by_id(connection, ids)
+        rows = (found[row_id] for row_id in ids if row_id in found)
+        # A verdict may have been revised since.
+        return [row for row in rows if row.verdict == Verdict.COUNTED]
+
+
+def _by_id(connection: Connection, ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:
+    found: dict[EventId, StoredEvent] = {}
+    for chunk in chunks(ids):
+        rows = (StoredEvent(*row) for row in connection.execute(stored().where(ID.in_(chunk))))
+        found.update(((row.at_ms, row.nonce), row) for row in rows)
+    return found

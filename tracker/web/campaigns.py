@@ -13,13 +13,14 @@ from flask.typing import ResponseReturnValue
 from tracker import campaigns, conversions, days
 from tracker.errors import Invalid
 from tracker.extensions import db
-from tracker.models import Workspace
+from tracker.models import Campaign, Workspace
+from tracker.reports import attribution as credits_report
 from tracker.reports import campaign as campaign_report
-from tracker.reports import filtered, filters
+from tracker.reports import filtered, filters, journeys
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
 from tracker.services import services
-from tracker.web import breakdowns, changes, drawing, periods, responses, summaries
+from tracker.web import attribution, breakdowns, changes, drawing, periods, responses, summaries
 from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
 
 pages = Blueprint("campaigns", __name__)
@@ -47,7 +48,8 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
     began_today = campaign_report.began_today(store, campaign, workspace, now)
     wanted, refused = _filters()
     whole = breakdowns.whole(request.args)
-    kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {})}
+    by = "conversion" if request.args.get("by") == "conversion" else None
+    kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {}), **({"by": by} if by else {})}
     choice = periods.choose(workspace, request.args, now, began_today=began_today, kept=kept)
     build = partial(
         campaign_report.build,
@@ -58,6 +60,7 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         now=now,
         filters=wanted,
         interval=choice.interval,
+        axis=campaign_report.AXES[by or "click"],
     )
     names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
     found = build(choice.period, compare=True, group_by=names)
@@ -66,12 +69,14 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         "campaigns/report.html",
         report=found,
         choice=choice,
+        by=by,
         refused=refused,
         chips=breakdowns.chips(wanted),
         raw_missing_before=campaign_report.raw_missing_before(store, campaign, choice.period, zone)
         if wanted.given
         else None,
-        today=build(today).totals if choice.shows_today else None,
+        today=build(today, marks=False).totals if choice.shows_today else None,
+        attribution=_attribution(campaign, found, zone),
         changes=_changes(found),
         bands=drawing.bands(found),
         groups={
@@ -87,6 +92,17 @@ def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
         lag_s=_lag_s(now),
     )
     return page, 422 if choice.errors or refused else 200
+
+
+def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> attribution.Shown | None:
+    """`None` where the page is cut down by what only hits tell: credits are kept by link."""
+    if found.filters.by_hit:
+        return None
+    spans, session = found.period.spans(zone), db.session()
+    links = campaign_report.links_of(session, campaign, found.filters)
+    credited = credits_report.build(session, campaign.id, spans, links)
+    ways = journeys.build(session, campaign.id, spans, links)
+    return attribution.shown(credited, ways, found.views, campaign.attribution_model)
 
 
 def _filters() -> tuple[Filters, Mapping[str, str]]:

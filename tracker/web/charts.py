@@ -35,11 +35,15 @@ NARROW = Size(width=350, height=230, left=36)
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One step of a series. `label` stands under the axis (or nothing does), `title` says all about it in words."""
+    """One step of a series. `label` stands under the axis (or nothing does), `title` says all about it in words.
+
+    Of a partial one more is to come.
+    """
 
     n: int
     label: str
     title: str
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Bar:
     slot_x: float
     slot_width: float
     title: str
+    is_partial: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ def bar_chart(values: Sequence[Value], before: Sequence[int], size: Size) -> Cha
             slot_x=round(size.left + slot * index, 1),
             slot_width=round(slot, 1),
             title=value.title,
+            is_partial=value.is_partial,
         )
         for index, value in enumerate(values)
     ]

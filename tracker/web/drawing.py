@@ -7,6 +7,7 @@ from datetime import date, datetime
 
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.grouping import Group
+from tracker.reports.maturity import WHOLE_FROM
 from tracker.reports.series import Point
 from tracker.web import charts as geometry
 from tracker.web import formats, words
@@ -30,6 +31,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Partial:
+    """A step of which more conversions are to come: about this share has come in."""
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Charts:
     """The drawings of one metric and the table of all of them."""
 
@@ -37,6 +46,7 @@ class Charts:
     narrow: Chart
     steps: list[Step]
     has_before: bool
+    partial: list[Partial]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,14 @@ def charts(report: CampaignReport, metric: str) -> Charts:
     previous = [getattr(step.before, metric) for step in steps if step.before is not None]
     has_before = any(previous)
     line = previous if has_before else []
-    return Charts(geometry.bar_chart(values, line, WIDE), geometry.bar_chart(values, line, NARROW), steps, has_before)
+    partial = [Partial(step.name, share) for step in steps if (share := _share(step.point)) is not None]
+    wide, narrow = geometry.bar_chart(values, line, WIDE), geometry.bar_chart(values, line, NARROW)
+    return Charts(wide, narrow, steps, has_before, partial)
+
+
+def _share(point: Point) -> float | None:
+    """The share of a step's conversions that has come in, where more are to come."""
+    return point.complete if point.complete is not None and point.complete < WHOLE_FROM else None
 
 
 def _value(step: Step, metric: str, one_day: bool) -> Value:
@@ -63,7 +80,10 @@ def _value(step: Step, metric: str, one_day: bool) -> Value:
     title = f"{step.name}: {formats.number(n)} {words.times(n, *NOUNS[metric])}"
     if step.before is not None:
         title += f"; before, {_name(step.before.at)}: {formats.number(getattr(step.before, metric))}"
-    return Value(n, _label(step.point.at, one_day), title)
+    share = _share(step.point) if metric == "conversions" else None
+    if share is not None:
+        title += f"; about {formats.share(share)} of them have probably come in"
+    return Value(n, _label(step.point.at, one_day), title, share is not None)
 
 
 def _name(at: date | datetime) -> str:

@@ -84,6 +84,11 @@ def percent(value: float | None) -> str:
     return MISSING if value is None else f"{_scaled(value, _digits(value))} %"
 
 
+def share(value: float) -> str:
+    """An estimate, to whole percents."""
+    return f"{number(round(value * 100))} %"
+
+
 def rate(value: Rate) -> str:
     return percent(value.value)
 
@@ -127,6 +132,28 @@ def _sign(value: float) -> str:
 def money(value: Money) -> str:
     # The currency's own number of places is settled in `amount`; CLDR's would drop the fillér of a forint.
     return format_currency(Decimal(value.amount), value.currency, locale=number_locale(), decimal_quantization=False)
+
+
+def decimal(value: Decimal) -> str:
+    """A number with two places."""
+    return format_decimal(value, "#,##0.00", locale=number_locale())
+
+
+def signed_decimal(value: Decimal) -> str:
+    return f"{_sign(float(value))}{decimal(abs(value))}"
+
+
+def signed_money(value: Money) -> str:
+    return f"{_sign(value.minor)}{money(Money(abs(value.minor), value.currency))}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the largest unit that it has two of."""
+    for size_s, name, places in ((86_400, "days", 1), (3_600, "hours", 1), (60, "minutes", None)):
+        if seconds >= 2 * size_s:
+            return f"{format_decimal(round(seconds / size_s, places), locale=number_locale())} {name}"
+    n = round(seconds)
+    return f"{number(n)} {words.times(n, 'second', 'seconds')}"
 
 
 def day(value: date) -> str:
@@ -207,9 +234,11 @@ def register(app: Flask) -> None:
     filters = (
         number,
         percent,
+        share,
         rate,
         limits,
         money,
+        duration,
         day,
         full_day,
         period,

@@ -185,12 +185,13 @@ class CallersForm(FlaskForm):  # type: ignore[misc]
 
 class CampaignForm(FlaskForm):  # type: ignore[misc]
     name = text("Name")
+    attribution_model = select("Model of attribution", {word: names[0] for word, names in words.MODELS.items()})
     click_window_days = text("Days after a click", inputmode="numeric")
     view_window_days = text("Days after a view", inputmode="numeric")
 
     def values(self) -> dict[str, Any]:
         """What was typed; days that are no number come out as one that no window has."""
-        found: dict[str, Any] = {"name": self.name.data or ""}
+        found: dict[str, Any] = {"name": self.name.data or "", "attribution_model": self.attribution_model.data}
         for field in (self.click_window_days, self.view_window_days):
             typed = (field.data or "").strip()
             found[field.short_name] = int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 6 else -1
@@ -198,7 +199,7 @@ class CampaignForm(FlaskForm):  # type: ignore[misc]
 
     def show(self, campaign: Campaign) -> None:
         """Fills the fields from what is stored."""
-        self.name.data = campaign.name
+        self.name.data, self.attribution_model.data = campaign.name, campaign.attribution_model
         self.click_window_days.data = str(campaign.click_window_days)
         self.view_window_days.data = str(campaign.view_window_days)
 

@@ -112,6 +112,14 @@ REASONS = {
     "test": "test",
 }
 STATUSES = {"pending": "pending", "approved": "approved", "rejected": "rejected", "refunded": "refunded"}
+# Each model of attribution: its name, and what it does.
+MODELS = {
+    "last_click": ("Last click", "All to the last click."),
+    "first_click": ("First click", "All to the first click."),
+    "linear": ("Linear", "The same to each click."),
+    "time_decay": ("Time decay", "Half as much for each 7 days earlier."),
+    "position_based": ("Position based", "40 % to the first and to the last, 20 % to those between."),
+}
 QUERY_MODES = {
     "link_wins": "Keep the link's utm_* values, append the visitor's other parameters",
     "visitor_wins": "Let the visitor's utm_* values win, append the other parameters",
