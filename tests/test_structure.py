@@ -30,14 +30,15 @@ ROWS = (
     ("ledger",),
     ("matching",),
     ("campaigns", "accounts", "claims", "filters"),
-    ("destinations", "changes"),
+    ("destinations", "changes", "matchkeys"),
     ("stores",),
     ("migrations",),
     ("reported",),
     ("models", "sums"),
     ("config", "extensions", "metering"),
     ("errors", "events", "losses"),
-    ("utm", "codes", "clickid", "customers", "money", "days", "agents", "channels", "countries"),
+    ("customers",),
+    ("utm", "codes", "clickid", "identities", "money", "days", "agents", "channels", "countries"),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 FILE_LINES_MAX = 400

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
-from tracker import customers, days, ledger, matching
+from tracker import customers, days, ledger, matching, matchkeys
 from tracker.claims import ALIASES, CLOCK_TOLERANCE_S, TEXT_MAX, Claim, Sighting, understand
 from tracker.config import Keys
 from tracker.errors import Invalid
@@ -56,6 +56,8 @@ def record(
     if seen is not None:
         return _known_outcome(seen)
     outcome, claim = _judge(session, workspace, params, sighting, keys)
+    if claim is not None and not claim.test:
+        matchkeys.keep(session, workspace, claim.customer, customers.match_of(params))
     return _keep(session, workspace, params, sighting, keys, outcome, claim)
 
 
@@ -247,7 +249,7 @@ def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[
     kept = {
         _storable(name[:NAME_MAX]): _storable(_cropped(value)) if name in ALIASES else NOT_KEPT
         for name, value in params.items()
-        if name not in (customers.NAME, customers.SEALED)
+        if name not in customers.NAMES
     }
     if customer_key is not None:
         if not customers.is_hash(sealed):
