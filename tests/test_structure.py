@@ -26,7 +26,7 @@ ROWS = (
     ("schema",),
     ("reports",),
     ("bulk", "jobs"),
-    ("aside", "conversions", "links", "privacy", "snippets"),
+    ("aside", "audiences", "conversions", "links", "privacy", "snippets"),
     ("ledger",),
     ("matching",),
     ("campaigns", "accounts", "claims", "filters"),
