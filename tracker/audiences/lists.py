@@ -36,12 +36,15 @@ HEADERS = {META: ("email", "phone", "value"), GOOGLE: ("Email", "Phone")}
 def pages(
     session: Session, workspace: Workspace, rules: Sequence[Rule], network: str, currency: str, now: datetime
 ) -> Iterator[str]:
-    """The lines of a list, its header first, many at a time. `currency` is that of Meta's value: net, over all time."""
-    yield _csv([HEADERS[network]])
+    """The lines of a list, the header alone first and then many at a time.
+
+    `currency` is that of Meta's value column: what was spent in it over all time, net of what was taken back.
+    """
     query = _for_meta(workspace, currency) if network == META else _for_google()
     query = query.where(Identity.workspace_id == workspace.id, Identity.opted_out.is_(False))
     query = query.where(Identity.customer.in_(who.members(workspace, rules, now)))
     found = session.execute(query.order_by(Identity.customer).limit(LIST_MAX), execution_options={"yield_per": AT_ONCE})
+    yield _csv([HEADERS[network]])
     for some in found.partitions():
         if network == META:
             yield _csv([(email, phone, Money(int(minor), currency).amount) for email, phone, minor in some])

@@ -6,12 +6,14 @@ from flask import Flask
 
 from tracker.web import (
     account,
+    audiences,
     campaigns,
     conversions,
     dashboard,
     events,
     filters,
     formats,
+    identities,
     install,
     leftout,
     links,
@@ -26,11 +28,13 @@ AREAS = (
     campaigns.pages,
     links.pages,
     conversions.pages,
+    audiences.pages,
     events.pages,
     leftout.pages,
     install.pages,
     settings.pages,
     filters.pages,
+    identities.pages,
 )
 
 
