@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Response, abort, flash, redirect, render_template, request, stream_with_context, url_for
+from flask import Blueprint, Response, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from tracker import days, money
 from tracker.audiences import insights, lists, rules, store, who
@@ -123,20 +125,25 @@ def delete(workspace: Workspace, audience_id: int) -> ResponseReturnValue:
 @signed_in
 def export(workspace: Workspace, audience_id: int, network: str) -> ResponseReturnValue:
     """A customer list, sent as it is read; whatever is wrong shows before the first line is sent."""
-    session, now = db.session(), days.now()
-    audience = store.get(session, workspace, audience_id)
+    now, audience = days.now(), store.get(db.session(), workspace, audience_id)
     currency = request.args.get("currency", workspace.currency)
     if network not in lists.HEADERS:
         abort(404)
     if not money.is_currency(currency):
         abort(400)
-    found = lists.pages(session, workspace, _rules_of(workspace, audience), network, currency, now)
+    found = _lines(workspace, _rules_of(workspace, audience), network, currency, now)
     first = next(found)
-    response = Response(stream_with_context(chain([first], found)), mimetype="text/csv")
+    response = Response(chain([first], found), mimetype="text/csv")
     name = lists.file_name(audience, network, now, ZoneInfo(workspace.timezone))
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _lines(workspace: Workspace, found: Sequence[Rule], network: str, currency: str, now: datetime) -> Iterator[str]:
+    """The lines of a list, by a session of its own: that of the request has ended when they are sent."""
+    with Session(db.engine) as session:
+        yield from lists.pages(session, workspace, found, network, currency, now)
 
 
 def _on_posted(workspace: Workspace, audience: Audience | None) -> ResponseReturnValue:

@@ -19,9 +19,9 @@ KINDS = {
 }
 PARAMETERS = {
     "campaign": "Campaign",
-    "days": "In the last days",
+    "days": "Days back",
     "goal": "Goal",
-    "times": "At least so many times",
+    "times": "Times at least",
     "percent": "Top, in percent",
     "currency": "Currency",
     "amount": "Amount",
@@ -32,8 +32,8 @@ PARAMETERS = {
     "value": "Is",
 }
 HINTS = {
-    "days": "Up to now; left empty, ever",
-    "goal": "As purchase; left empty, any",
+    "days": "Left empty, ever",
+    "goal": "Left empty, any",
     "percent": "Of those who spent in it",
     "value": "As newsletter, DE, mobile",
 }
