@@ -273,6 +273,8 @@ def test_the_openapi_document_is_valid_and_names_every_route(client: FlaskClient
     document = client.get("/api/v1/openapi.json").json
     validate(document)
     rules = {rule.rule for rule in client.application.url_map.iter_rules() if rule.rule.startswith("/api/v1/")}
+    assert set(document["paths"]["/c/{key}"]) == {"get", "post"}
+    assert document["paths"].pop("/c/{key}")["post"]["servers"] == [{"url": "/"}]
     named = {f"/api/v1{path}".replace("{", "<").replace("}", ">") for path in document["paths"]}
     assert rules == named
 

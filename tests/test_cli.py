@@ -192,7 +192,10 @@ def test_rollups_are_held_against_raw_events_and_repaired(
     rows = [StoredEvent(20_000 * day_ms + n * day_ms // 3, n, 2, 0, *own, n, *[None] * 10) for n in range(9)]
     store.append(Batch("s", 0, 1, rows))
     sound = run("rollups", "verify")
-    assert (sound.returncode, sound.stdout) == (0, "3 days held against their raw events: no differences.\n")
+    assert (sound.returncode, sound.stdout) == (
+        0,
+        "3 days held against their raw events and conversions: no differences.\n",
+    )
     with engine.begin() as connection:
         connection.execute(text("UPDATE rollup_days SET n = n + 1 WHERE day = 20001"))
         connection.execute(text("DELETE FROM rollup_steps WHERE bucket / 96 = 20001"))

@@ -1,4 +1,4 @@
-"""Campaigns: found or made by their `utm_campaign`, renamed, listed."""
+"""Campaigns: found or made by their `utm_campaign`, edited, listed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tracker.destinations import text_refusal
 from tracker.errors import Invalid, NotFound, Taken
 from tracker.extensions import insert_into
 from tracker.models import NAME_MAX, Campaign, Workspace
+
+WINDOW_DAYS_MAX = 365
 
 
 def slug_of(text: str) -> str:
@@ -73,12 +75,32 @@ def create(session: Session, workspace: Workspace, utm_campaign: str, name: str 
     return campaign
 
 
-def rename(session: Session, campaign: Campaign, name: str) -> Campaign:
-    """Renames a campaign and commits; its slug and its `utm_campaign` stay. Raises Invalid."""
-    name = name.strip()
+def edit(
+    session: Session,
+    campaign: Campaign,
+    *,
+    name: str | None = None,
+    click_window_days: int | None = None,
+    view_window_days: int | None = None,
+) -> Campaign:
+    """Changes what is given of a campaign and commits; its slug and its `utm_campaign` stay. Raises Invalid.
+
+    A window holds for conversions that are recorded, or dated back, from now on: what was reported keeps its figures.
+    """
+    name = campaign.name if name is None else name.strip()
+    windows = {"click_window_days": click_window_days, "view_window_days": view_window_days}
+    errors = {}
     if message := text_refusal("A name", name, needed=True):
-        raise Invalid({"name": message})
+        errors["name"] = message
+    for field, window in windows.items():
+        if window is not None and not 0 <= window <= WINDOW_DAYS_MAX:
+            errors[field] = f"A window is a whole number of days from 0 to {WINDOW_DAYS_MAX}."
+    if errors:
+        raise Invalid(errors)
     campaign.name = name
+    for field, window in windows.items():
+        if window is not None:
+            setattr(campaign, field, window)
     session.commit()
     return campaign
 

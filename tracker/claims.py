@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from tracker import customers, money
-from tracker.errors import Invalid, Malformed
+from tracker.errors import Invalid, Malformed, TooLong
 from tracker.models import Workspace
 
 # The first name of each line is ours; the others are what senders call the same thing.
@@ -36,8 +36,9 @@ TEXT_MAX = 255
 PIXEL, CALLBACK, IMPORT, HAND = "pixel", "callback", "import", "hand"
 PARAMS_MAX = 50
 BODY_MAX_BYTES = 65536
+QUERY_MAX = 8192  # characters
 CLOCK_TOLERANCE_S = 300  # that a sender's clock may be fast or slow
-_SAID = frozenset(ALIASES)
+_SAID = frozenset(ALIASES) - {"touches"}  # the way to a sale is nothing that becomes of it
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _GOAL = re.compile(r"[\w.:-]{1,64}")
 
@@ -45,7 +46,8 @@ _GOAL = re.compile(r"[\w.:-]{1,64}")
 class Sighting(NamedTuple):
     """When and how a report came in: the id of its event, and `via` pixel, callback, import or hand.
 
-    `agent` is the user agent that sent it, `gpc` whether it asked not to be sold, `signed` whether a signature held.
+    `agent` is the user agent that sent it, `gpc` whether it asked not to be sold, `signed` whether a signature held;
+    `signature` is the digest of one that is still to be used up.
     """
 
     at_ms: int
@@ -54,6 +56,7 @@ class Sighting(NamedTuple):
     gpc: bool = False
     agent: str = ""
     signed: bool = False
+    signature: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Claim:
     received_nonce: int
     via: str
     gpc: bool
+    signed: bool
     test: bool
     digest: bytes
 
@@ -91,10 +95,12 @@ class Claim:
 
 
 def read_params(query: str, body: bytes = b"", content_type: str = "") -> dict[str, str]:
-    """The parameters of a report by our names, from a raw query and a form or JSON body. Raises Malformed.
+    """The parameters of a report by our names, from a raw query and a form or JSON body. Raises Malformed, or TooLong.
 
     A body wins over the query, our own name over an alias, the first of equal names over later ones.
     """
+    if len(query) > QUERY_MAX:
+        raise TooLong({"query": f"A query has at most {QUERY_MAX:,} characters; a body may be longer."})
     found: dict[str, str] = {}
     for pairs in (_body_pairs(body, content_type), _query_pairs("query", query)):
         for name, value in pairs:
@@ -132,7 +138,7 @@ def _body_pairs(body: bytes, content_type: str) -> list[tuple[str, str]]:
     if not body:
         return []
     if len(body) > BODY_MAX_BYTES:
-        raise Malformed({"body": f"A report has at most {BODY_MAX_BYTES:,} bytes."})
+        raise too_long()
     kind = content_type.partition(";")[0].strip().lower()
     # A beacon sends its JSON as plain text.
     if kind.endswith("json") or (kind in ("", "text/plain") and body.lstrip()[:1] == b"{"):
@@ -148,6 +154,11 @@ def _body_pairs(body: bytes, content_type: str) -> list[tuple[str, str]]:
         return _query_pairs("body", body.decode("utf-8"))
     except UnicodeDecodeError:
         raise Malformed({"body": "The body is neither JSON nor a form in UTF-8."}) from None
+
+
+def too_long() -> TooLong:
+    """What a body that is too long is refused with."""
+    return TooLong({"body": f"A report has at most {BODY_MAX_BYTES:,} bytes."})
 
 
 def _json_text(name: str, value: object) -> str:
@@ -189,6 +200,7 @@ def understand(params: Mapping[str, str], workspace: Workspace, sighting: Sighti
         received_nonce=sighting.nonce,
         via=sighting.via,
         gpc=sighting.gpc,
+        signed=sighting.signed,
         test=texts["test"].lower() not in ("", "0", "false"),
         digest=_digest(texts | {"goal": goal, "customer": customer or ""}, sighting.via),
     )

@@ -23,7 +23,20 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from tracker import __version__, accounts, bulk, campaigns, cli_privacy, days, linkfile, links, printing, snippets
+from tracker import (
+    __version__,
+    accounts,
+    bulk,
+    campaigns,
+    cli_keys,
+    cli_privacy,
+    days,
+    linkfile,
+    links,
+    printing,
+    snippets,
+)
+from tracker.audit import Audit
 from tracker.config import Settings, ensure_data_dir
 from tracker.destinations import OwnDomain
 from tracker.errors import Invalid, TrackerError
@@ -33,7 +46,7 @@ from tracker.links import LinkDraft
 from tracker.pipeline.segments import lag_s
 from tracker.reports import campaign as reports
 from tracker.reports.filters import NAMES, Filters, read
-from tracker.stores import Drift, EventStore, open_store
+from tracker.stores import Drift, open_store
 
 ERRORS_SHOWN_MAX = 50
 
@@ -64,6 +77,7 @@ def main() -> None:
 
 main.add_command(cli_privacy.export)
 main.add_command(cli_privacy.forget)
+main.add_command(cli_keys.keys)
 
 
 def _print_json(content: Any) -> None:
@@ -259,7 +273,7 @@ def _filters(only: tuple[str, ...]) -> Filters:
 
 @main.group("rollups")
 def rollups_group() -> None:
-    """Hold the sums that reports read against the raw events."""
+    """Hold the sums that reports read against the raw events and the conversions."""
 
 
 @rollups_group.command("verify")
@@ -267,8 +281,8 @@ def rollups_group() -> None:
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, inclusive.")
 @click.option("--json", "as_json", is_flag=True)
 def rollups_verify(first: datetime | None, last: datetime | None, as_json: bool) -> None:
-    """Count the raw events of each day anew and tell where a rollup differs; then the exit code is 1."""
-    found = _audit(first, last, lambda store, day: store.drifts(day))
+    """Count each day's raw events and conversions anew and tell where a sum differs; then the exit code is 1."""
+    found = _audit(first, last, Audit.drifts)
     if as_json:
         _print_json([drift._asdict() for _, drifts in found for drift in drifts])
     else:
@@ -282,25 +296,18 @@ def rollups_verify(first: datetime | None, last: datetime | None, as_json: bool)
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, inclusive.")
 def rollups_repair(first: datetime | None, last: datetime | None) -> None:
     """Make the rollups of each day that differs anew. It may be stopped at any time, and started again."""
-
-    def repair(store: EventStore, day: int) -> list[Drift]:
-        drifts = store.drifts(day)
-        if drifts:
-            store.repair(day)
-        return drifts
-
-    found = _audit(first, last, repair)
+    found = _audit(first, last, Audit.repair)
     mended = [day for day, drifts in found if drifts]
     click.echo(f"{len(found)} days looked at, the rollups of {len(mended)} made anew")
 
 
 def _audit(
-    first: datetime | None, last: datetime | None, look: Callable[[EventStore, int], list[Drift]]
+    first: datetime | None, last: datetime | None, look: Callable[[Audit, int], list[Drift]]
 ) -> list[tuple[date, list[Drift]]]:
     """Looks at each day that can be judged, in the order of time; progress goes to a terminal."""
     with _workspace() as (_, engine, _, _):
-        store = open_store(engine)
-        chosen = [(date(1970, 1, 1) + timedelta(days=day), day) for day in store.whole_days()]
+        audit = Audit(engine, open_store(engine))
+        chosen = [(date(1970, 1, 1) + timedelta(days=day), day) for day in audit.days]
         chosen = [
             (on, day)
             for on, day in chosen
@@ -308,7 +315,7 @@ def _audit(
         ]
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-            return [(on, look(store, day)) for on, day in progress.track(chosen, description="Days")]
+            return [(on, look(audit, day)) for on, day in progress.track(chosen, description="Days")]
 
 
 @main.command()

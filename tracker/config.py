@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +21,7 @@ PREFIX = "TRACKER_"
 DURABILITIES = ("process", "disk")
 PORT_DEFAULT = 8000
 PORT_FILE = "served-port"
+SECRETS_FILE = "secrets.json"
 WORKERS_MAX = 64
 SPOOL_MAX_MB = 8192  # some forty million hits
 
@@ -194,6 +197,11 @@ class Settings:
         """Where the processes of a server keep their counts for Prometheus."""
         return self.data_dir / "metrics"
 
+    @property
+    def secrets_changed_at(self) -> datetime:
+        """When the secrets were made, or keys added to them."""
+        return datetime.fromtimestamp((self.data_dir / SECRETS_FILE).stat().st_mtime, UTC)
+
     @cached_property
     def secrets(self) -> Secrets:
         return Secrets.load(self.data_dir)
@@ -229,7 +237,7 @@ class Secrets:
     @classmethod
     def load(cls, data_dir: Path) -> Secrets:
         """Reads `secrets.json` (mode 0600), made on first use. Whoever links the finished file first wins a race."""
-        path = data_dir / "secrets.json"
+        path = data_dir / SECRETS_FILE
         if not path.exists():
             ensure_data_dir(data_dir)
             fresh = {
@@ -237,11 +245,7 @@ class Secrets:
                 "customer_key": secrets.token_hex(32),
                 "click_keys": {"1": secrets.token_hex(32)},
             }
-            draft = data_dir / f".secrets-{secrets.token_hex(8)}"
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                json.dump(fresh, file)
-                file.flush()
-                os.fsync(file.fileno())
+            draft = _draft(data_dir, fresh)
             try:
                 os.link(draft, path)
             except FileExistsError:
@@ -257,3 +261,34 @@ class Secrets:
         if not session_key or not keys or not all(0 <= number < clickid.KEYS_MAX for number in keys):
             raise SettingError(f"{path} holds no usable keys. Restore it from a backup.")
         return cls(session_key=session_key, customer_key=customer_key, click_keys=keys)
+
+    @classmethod
+    def rotate(cls, data_dir: Path) -> int:
+        """Adds a key of click ids and answers its number; the others stay, and ids made under them keep verifying.
+
+        Processes take it up when they start. Raises SettingError once there is no number left.
+        """
+        cls.load(data_dir)
+        path = data_dir / SECRETS_FILE
+        folder = os.open(data_dir, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # of two at once the later adds to what the earlier left
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            number = max(map(int, stored["click_keys"])) + 1
+            if number >= clickid.KEYS_MAX:
+                raise SettingError(f"{path} has had {clickid.KEYS_MAX} keys of click ids, and there can be no more.")
+            stored["click_keys"][str(number)] = secrets.token_hex(32)
+            _draft(data_dir, stored).replace(path)
+        finally:
+            os.close(folder)
+        return number
+
+
+def _draft(folder: Path, content: Mapping[str, object]) -> Path:
+    """A file with secrets, on the disk, for its owner only, under a name of its own."""
+    draft = folder / f".secrets-{secrets.token_hex(8)}"
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return draft

@@ -2,93 +2,166 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker import customers, days, ledger, matching, matchkeys
-from tracker.claims import ALIASES, CLOCK_TOLERANCE_S, TEXT_MAX, Claim, Sighting, understand
+from tracker import clickid, customers, days, ledger, matching, matchkeys, received, signing
+from tracker.claims import CALLBACK, CLOCK_TOLERANCE_S, GOAL_DEFAULT, PIXEL, Claim, Sighting, understand
 from tracker.config import Keys
-from tracker.errors import Invalid
+from tracker.errors import Invalid, NotAllowed, Unverified
+from tracker.events import Verdict
 from tracker.extensions import insert_into
-from tracker.ledger import COUNTING as COUNTING
 from tracker.matching import HINTS, Found
 from tracker.models import Campaign, Conversion, Report, Workspace
+from tracker.received import Outcome as Outcome
+from tracker.salesums import COUNTING as COUNTING
+from tracker.salesums import SaleSums
 from tracker.stores import Dimension, StoredEvent
 
 SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
 SETTLE_MAX = 500
-NAME_MAX = 64  # characters of a parameter's name that are kept
-NOT_KEPT = "(not kept)"
-CROPPED = "…"  # stands where a value was too long, so that it is still too long when it is judged again
+WAITED = timedelta(days=30)  # that an unmatched report is tried again by itself
+TRIED_AGAIN_AFTER = timedelta(hours=1)
+KEYS_SPREAD_WITHIN = timedelta(days=1)  # over all machines
+LOOKED_AT_MAX = 10_000  # unmatched reports, the latest, in one run
+RETRIED_MAX = 500
+NOBODYS = (Verdict.TEST, Verdict.INTERNAL)  # verdicts of clicks whose sales count nowhere
 JUDGED_AGAIN = ("unmatched", "refused", "test")
-_TEST_CODE = re.compile(r"[A-Za-z0-9]{4,32}")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a report. `errors` are sentences by field where it was refused."""
-
-    result: str
-    conversion_id: int | None = None
-    campaign: str | None = None
-    reason: str | None = None
-    errors: Mapping[str, str] | None = None
-
-    @property
-    def hint(self) -> str | None:
-        return "; ".join(self.errors.values()) if self.errors else HINTS.get(self.reason or "")
 
 
 def record(
-    session: Session, workspace: Workspace, params: Mapping[str, str], sighting: Sighting, keys: Keys
+    session: Session,
+    workspace: Workspace,
+    params: Mapping[str, str],
+    sighting: Sighting,
+    keys: Keys,
+    sums: SaleSums | None = None,
 ) -> Outcome:
     """Records a report: the same event again changes nothing, the same sale again makes no second one.
 
-    The caller commits; until then whoever reports the same sale waits.
+    The caller commits; until then whoever reports the same sale waits. Who records several with one commit gives
+    `sums`, and writes them last of all: else each report writes its own, and two who do so may wait for each other.
     """
-    seen = session.scalar(select(Report).where(Report.at_ms == sighting.at_ms, Report.nonce == sighting.nonce))
+    seen = received.find(session, sighting)
     if seen is not None:
-        return _known_outcome(seen)
-    outcome, claim = _judge(session, workspace, params, sighting, keys)
+        return received.outcome_of(seen)
+    changed = SaleSums() if sums is None else sums
+    try:
+        if sighting.signature is not None:
+            signing.spend(session, workspace, sighting.signature)
+        outcome, claim = _judge(session, workspace, params, sighting, keys, changed)
+    except Unverified as error:
+        sighting = sighting._replace(signed=False)
+        outcome, claim = Outcome("refused", reason=error.reason, errors=error.errors), None
     if claim is not None and not claim.test:
         matchkeys.keep(session, workspace, claim.customer, customers.match_of(params))
-    return _keep(session, workspace, params, sighting, keys, outcome, claim)
+    received.keep(session, workspace, params, sighting, keys, outcome, claim)
+    if sums is None:
+        changed.write(session)
+    return outcome
 
 
-def retry(session: Session, report: Report, keys: Keys) -> Outcome:
+def refuse(
+    session: Session,
+    workspace: Workspace,
+    params: Mapping[str, str],
+    sighting: Sighting,
+    keys: Keys,
+    error: Unverified | NotAllowed,
+) -> Outcome:
+    """Keeps a report from somebody who may not send any, for whoever looks into it; the caller commits."""
+    seen = received.find(session, sighting)
+    if seen is not None:
+        return received.outcome_of(seen)
+    outcome = Outcome("refused", reason=error.reason, errors=error.errors)
+    return received.keep(session, workspace, params, sighting, keys, outcome, None)
+
+
+def retry(session: Session, report: Report, keys: Keys, sums: SaleSums | None = None) -> Outcome:
     """Judges a stored report again by what is known now, where nothing came of it so far; the caller commits.
 
-    It stays the one report that it was, and says what became of it and when it was tried.
+    It stays the one report that it was, and says what became of it and when it was tried. For `sums` see `record`.
     """
     if report.result not in JUDGED_AGAIN:
-        return _known_outcome(report)
+        return received.outcome_of(report)
     workspace = session.get_one(Workspace, report.workspace_id)
-    outcome, claim = _judge(session, workspace, _params_of(report), _sighting_of(report), keys)
-    return _renew(session, report, outcome, claim)
+    changed = SaleSums() if sums is None else sums
+    params, sighting = received.params_of(report), received.sighting_of(report)
+    try:
+        outcome, claim = _judge(session, workspace, params, sighting, keys, changed)
+    except Unverified as error:
+        outcome, claim = Outcome("refused", reason=error.reason, errors=error.errors), None
+    received.renew(session, report, outcome, claim)
+    if sums is None:
+        changed.write(session)
+    return outcome
 
 
 def give(
-    session: Session, report: Report, keys: Keys, *, click_id: str | None = None, campaign: Campaign | None = None
+    session: Session,
+    report: Report,
+    keys: Keys,
+    *,
+    click_id: str | None = None,
+    campaign: Campaign | None = None,
+    sums: SaleSums | None = None,
 ) -> Outcome:
     """Credits a stored report by hand, to a click or to a campaign alone; the caller commits.
 
     A sale that is known already stays where it is and takes the report's news. Raises Invalid, naming the field, for a
-    report that is recorded already or cannot be understood, and for a click id or campaign of somebody else.
+    report that is recorded already or cannot be understood, and for a click id or campaign of somebody else. For `sums`
+    see `record`.
     """
     if report.result not in JUDGED_AGAIN:
         raise Invalid({"report": "This report belongs to a conversion already."})
     workspace = session.get_one(Workspace, report.workspace_id)
-    claim = understand(_params_of(report), workspace, _sighting_of(report), keys.customer)
+    claim = understand(received.params_of(report), workspace, received.sighting_of(report), keys.customer)
     if claim.test:
         raise Invalid({"test": HINTS["test"]})
     found = _given(session, workspace, claim, keys, click_id, campaign)
-    return _renew(session, report, _settle_on(session, workspace, claim, found), claim)
+    changed = SaleSums() if sums is None else sums
+    outcome = received.renew(session, report, _settle_on(session, workspace, claim, found, changed), claim)
+    if sums is None:
+        changed.write(session)
+    return outcome
+
+
+def waiting(session: Session, now: datetime, keys_changed_at: datetime) -> list[int]:
+    """Ids of reports without a click that may have one now, the earliest first: `RETRIED_MAX` at most.
+
+    Their order, click id or event is known from another report by now, or their customer is, or their link was missing;
+    one that was tried and came to nothing waits an hour. Or they came about the time at which keys of click ids were
+    added, and have not been tried since. Only the latest are looked at, so that senders who are wrong for good cost
+    no more.
+    """
+    latest = (
+        select(Report.id)
+        .where(Report.result == "unmatched", Report.at_ms >= days.to_ms(now - WAITED))
+        .where(or_(Report.retried_at.is_(None), Report.retried_at < now - TRIED_AGAIN_AFTER))
+        .order_by(Report.id.desc())
+        .limit(LOOKED_AT_MAX)
+    )
+    said = {name: Report.params[name].as_string() for name in ("order", "cid", "event_id", "goal", "customer")}
+    same = [literal(prefix) + said[name] for prefix, name in (("o:", "order"), ("c:", "cid"), ("e:", "event_id"))]
+    ours = Conversion.workspace_id == Report.workspace_id
+    goal = func.coalesce(func.nullif(said["goal"], ""), GOAL_DEFAULT)
+    sale = exists().where(ours, Conversion.goal == goal, Conversion.dedup_key.in_(same))
+    named = or_(said["order"] != "", said["event_id"] != "")
+    buyer = and_(named, exists().where(ours, Conversion.customer == said["customer"], Conversion.click_id.is_not(None)))
+    untried = or_(Report.retried_at.is_(None), Report.retried_at < keys_changed_at)
+    other_key = and_(
+        Report.reason == "bad_click_id",
+        func.length(said["cid"]) == clickid.LENGTH,
+        Report.at_ms < days.to_ms(keys_changed_at + KEYS_SPREAD_WITHIN),
+        untried,
+    )
+    missing = Report.reason == "unknown_link"
+    query = select(Report.id).where(Report.id.in_(latest), or_(missing, other_key, sale, buyer))
+    return list(session.scalars(query.order_by(Report.id).limit(RETRIED_MAX)))
 
 
 def _given(
@@ -110,46 +183,64 @@ def _given(
 
 
 def _judge(
-    session: Session, workspace: Workspace, params: Mapping[str, str], sighting: Sighting, keys: Keys
+    session: Session,
+    workspace: Workspace,
+    params: Mapping[str, str],
+    sighting: Sighting,
+    keys: Keys,
+    sums: SaleSums,
 ) -> tuple[Outcome, Claim | None]:
     """What a report says and what becomes of that. The conversion is written, the report is not."""
     try:
         claim = understand(params, workspace, sighting, keys.customer)
         if claim.test:
             return Outcome("test", reason="test"), claim
+        unsigned = workspace.signature_mode == "required" and not claim.signed
+        if unsigned and claim.via == CALLBACK:
+            raise signing.missing()
         match = matching.by_click_id(session, workspace, claim.cid, keys.click)
         found = match.found
+        if unsigned and claim.via == PIXEL:
+            known = _known(session, workspace, claim, found)
+            news = None if known is None else _news(session, known, claim, sums)
+            return news or Outcome("unmatched", reason="signature_required"), claim
         if found is None:
             # A later word on a known sale needs no click id: shops send refunds by order alone.
-            if (known := _known(session, workspace, claim, None)) is not None:
-                return _news(session, known, claim), claim
+            known = _known(session, workspace, claim, None) if claim.order or claim.event_id else None
+            if known is not None:
+                return _news(session, known, claim, sums), claim
             found = matching.by_customer(session, workspace, claim)
         if found is None:
             return Outcome("unmatched", reason=match.reason), claim
-        return _settle_on(session, workspace, claim, found), claim
+        return _settle_on(session, workspace, claim, found, sums), claim
+    except Unverified:
+        raise
     except Invalid as error:
         return Outcome("refused", reason="bad_value", errors=error.errors), None
 
 
-def _settle_on(session: Session, workspace: Workspace, claim: Claim, found: Found) -> Outcome:
+def _settle_on(session: Session, workspace: Workspace, claim: Claim, found: Found, sums: SaleSums) -> Outcome:
     """Makes the sale's one row, credited to a click, or brings the claim's news to the row that is there."""
     _check_instant(claim, found.at_ms)
     made = _insert(session, workspace, claim, found)
     if made is not None:
         ledger.open_with(session, made, claim.via)
+        sums.after(made)
         return Outcome("recorded", made.id, found.campaign.slug)
     known = _known(session, workspace, claim, found)
     assert known is not None  # noqa: S101 (narrows the type: it is what the insertion ran into, and none is deleted)
-    return _news(session, known, claim)
+    return _news(session, known, claim, sums)
 
 
-def _news(session: Session, conversion: Conversion, claim: Claim) -> Outcome:
+def _news(session: Session, conversion: Conversion, claim: Claim, sums: SaleSums) -> Outcome:
     """A further report of a conversion that is known and held."""
     if conversion.click_id is not None:
         _check_instant(claim, conversion.click_at_ms)
+    sums.before(conversion)
     changed = ledger.respect(session, conversion, claim)
     if not matching.is_repeat(session, conversion, claim):
         changed |= ledger.apply(session, conversion, claim)
+    sums.after(conversion)
     slug = session.get_one(Campaign, conversion.campaign_id).slug
     return Outcome("updated" if changed else "duplicate", conversion.id, slug)
 
@@ -212,90 +303,6 @@ def _known(session: Session, workspace: Workspace, claim: Claim, found: Found | 
     return None if held is None else session.get_one(Conversion, held, populate_existing=True)
 
 
-def _known_outcome(report: Report) -> Outcome:
-    slug = report.conversion.campaign.slug if report.conversion else None
-    return Outcome(report.result, report.conversion_id, slug, report.reason)
-
-
-def _keep(
-    session: Session,
-    workspace: Workspace,
-    params: Mapping[str, str],
-    sighting: Sighting,
-    keys: Keys,
-    outcome: Outcome,
-    claim: Claim | None,
-) -> Outcome:
-    """Writes the report down, whatever became of it. The customer stands in it hashed or not at all.
-
-    Of a parameter that we do not know only the name is kept: its value may be anybody's e-mail address.
-    """
-    report = Report(
-        workspace_id=workspace.id,
-        at_ms=sighting.at_ms,
-        nonce=sighting.nonce,
-        via=sighting.via,
-        params=_kept_params(params, None if sighting.gpc else keys.customer),
-        agent=sighting.agent[:TEXT_MAX] or None,
-        signed=sighting.signed,
-        gpc=sighting.gpc,
-    )
-    session.add(report)
-    return _write_down(session, report, outcome, claim)
-
-
-def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[str, str]:
-    sealed = params.get(customers.SEALED, "")
-    kept = {
-        _storable(name[:NAME_MAX]): _storable(_cropped(value)) if name in ALIASES else NOT_KEPT
-        for name, value in params.items()
-        if name not in customers.NAMES
-    }
-    if customer_key is not None:
-        if not customers.is_hash(sealed):
-            sealed = customers.seal_params(params, customer_key).get(customers.SEALED, "")
-        if sealed:
-            kept[customers.NAME] = sealed
-    return kept
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL cannot look into JSON that holds a NUL."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def _cropped(value: str) -> str:
-    return value if len(value) <= TEXT_MAX else value[:TEXT_MAX] + CROPPED
-
-
-def _params_of(report: Report) -> dict[str, str]:
-    """What a stored report said; its customer was hashed when it came in."""
-    params = dict(report.params)
-    if customer := params.pop(customers.NAME, ""):
-        params[customers.SEALED] = customer
-    return params
-
-
-def _sighting_of(report: Report) -> Sighting:
-    return Sighting(report.at_ms, report.nonce, report.via, report.gpc, report.agent or "", report.signed)
-
-
-def _renew(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> Outcome:
-    report.retried_at = days.now()
-    return _write_down(session, report, outcome, claim)
-
-
-def _write_down(session: Session, report: Report, outcome: Outcome, claim: Claim | None) -> Outcome:
-    report.result, report.reason, report.hint = outcome.result, outcome.reason, outcome.hint
-    report.conversion_id = outcome.conversion_id
-    report.digest = claim.digest if claim else None
-    report.event_id = claim.event_id if claim else None
-    code = report.params.get("test", "")
-    report.test_code = code if _TEST_CODE.fullmatch(code) else None
-    session.flush()
-    return outcome
-
-
 def recent(
     session: Session, workspace: Workspace, *, before_id: int | None = None, limit: int = 50
 ) -> list[Conversion]:
@@ -339,12 +346,24 @@ def unsettled(session: Session, now: datetime, after_id: int) -> list[Unsettled]
 def settle(session: Session, clicks: Mapping[int, StoredEvent]) -> None:
     """Marks conversions, by id, whose click has been found and, where need was, counted; commits.
 
-    What is known of the click is copied to the conversion, which breaks down by it from then on.
+    What is known of the click is copied to the conversion, which breaks down by it from then on. It may be another
+    than was named: the first of a double click. A sale that came of a test, or of somebody who is internal, is a test.
     """
     rows = [
-        {"id": conversion_id, "click_settled": True}
-        | {f"click_{dimension.word}": getattr(click, dimension.word) for dimension in Dimension}
+        {
+            "id": conversion_id,
+            "click_settled": True,
+            "click_at_ms": click.at_ms,
+            "click_nonce": click.nonce,
+            **{f"click_{dimension.word}": getattr(click, dimension.word) for dimension in Dimension},
+        }
         for conversion_id, click in clicks.items()
     ]
+    sums = SaleSums()
+    sums.before_all(session, clicks)
     session.execute(update(Conversion), rows)
+    tried_out = [conversion_id for conversion_id, click in clicks.items() if click.verdict in NOBODYS]
+    session.execute(update(Conversion).where(Conversion.id.in_(tried_out)).values(is_test=True))
+    sums.after_all(session, clicks)
+    sums.write(session)
     session.commit()

@@ -3,7 +3,11 @@
 TrackerError
 ├── SettingError        a setting is malformed: the program does not start
 ├── Invalid             input refused, a sentence per field          422 (400 where the message itself is malformed)
-│   └── Taken           a code or slug that exists                   409
+│   ├── Taken           a code or slug that exists                   409
+│   ├── TooLong         more than is read of a message               413 (414 where it is the query)
+│   ├── Unverified      a signature is missing or does not hold      401
+│   ├── NotAllowed      not from this address                        403
+│   └── TooMany         more often than is taken                     429
 ├── NotFound            no such thing in this workspace              404
 ├── Busy                another process does the same work
 └── Forbidden           no token, a wrong token, no login            401
@@ -45,6 +49,48 @@ class Taken(Invalid):
 
     status = 409
     title = "This name is taken"
+
+
+class TooLong(Malformed):
+    """The message is longer than is read of one."""
+
+    status = 413
+    title = "The message is too long"
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        super().__init__(errors)
+        if "query" in errors:
+            self.status = 414
+
+
+class Unverified(Invalid):
+    """A signature is missing or does not hold; `reason` is its word."""
+
+    status = 401
+    title = "The signature does not hold"
+
+    def __init__(self, errors: Mapping[str, str], reason: str) -> None:
+        super().__init__(errors)
+        self.reason = reason
+
+
+class NotAllowed(Invalid):
+    """Whoever asks from this address is not let in."""
+
+    status = 403
+    title = "This address may not report"
+    reason = "address_not_allowed"
+
+
+class TooMany(Invalid):
+    """More requests than are taken in a minute. `retry_after_s` is how long it is until the next one is."""
+
+    status = 429
+    title = "Too many reports"
+
+    def __init__(self, errors: Mapping[str, str], retry_after_s: float) -> None:
+        super().__init__(errors)
+        self.retry_after_s = retry_after_s
 
 
 class NotFound(TrackerError):

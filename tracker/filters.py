@@ -49,11 +49,11 @@ def network(text: str) -> Network:
 def edit(session: Session, workspace: Workspace, typed: Typed) -> None:
     """Changes what counts from now on and commits. Raises Invalid; each bad line is named."""
     errors: dict[str, str] = {}
-    allowed = _entries("allowed_agents", typed.allowed_agents, AGENTS_MAX, _agent, errors)
-    blocked = _entries("blocked_agents", typed.blocked_agents, AGENTS_MAX, _agent, errors)
-    ranges = _entries("excluded_ranges", typed.excluded_ranges, RANGES_MAX, _range, errors)
-    double_click_s = _whole("double_click_s", typed.double_click_s, DOUBLE_CLICK_S_MAX, errors)
-    flood_per_min = _whole("flood_per_min", typed.flood_per_min, FLOOD_PER_MIN_MAX, errors)
+    allowed = entries("allowed_agents", typed.allowed_agents, AGENTS_MAX, _agent, errors)
+    blocked = entries("blocked_agents", typed.blocked_agents, AGENTS_MAX, _agent, errors)
+    ranges = entries("excluded_ranges", typed.excluded_ranges, RANGES_MAX, address_range, errors)
+    double_click_s = whole("double_click_s", typed.double_click_s, DOUBLE_CLICK_S_MAX, errors)
+    flood_per_min = whole("flood_per_min", typed.flood_per_min, FLOOD_PER_MIN_MAX, errors)
     if errors:
         raise Invalid(errors)
     workspace.allowed_agents, workspace.blocked_agents, workspace.excluded_ranges = allowed, blocked, ranges
@@ -67,7 +67,8 @@ def _agent(line: str) -> str:
     return line
 
 
-def _range(line: str) -> str:
+def address_range(line: str) -> str:
+    """An address or range in its plain spelling. Raises ValueError, for a person to read."""
     try:
         found = network(line)
     except ValueError:
@@ -77,7 +78,7 @@ def _range(line: str) -> str:
     return str(found.network_address) if found.num_addresses == 1 else str(found)
 
 
-def _entries(field: str, typed: str, count_max: int, read: Callable[[str], str], errors: dict[str, str]) -> list[str]:
+def entries(field: str, typed: str, count_max: int, read: Callable[[str], str], errors: dict[str, str]) -> list[str]:
     """The lines that hold anything, each once; notes in `errors` what is wrong with which of them."""
     found: dict[str, None] = {}
     wrong = []
@@ -102,7 +103,8 @@ def _told(wrong: Iterable[str]) -> str:
     return " ".join(wrong[:LINES_SHOWN_MAX]) + (f" And {more} more." if more > 0 else "")
 
 
-def _whole(field: str, typed: str, most: int, errors: dict[str, str]) -> int:
+def whole(field: str, typed: str, most: int, errors: dict[str, str]) -> int:
+    """A number from 0; notes in `errors` what is wrong with it."""
     typed = typed.strip()
     if typed.isascii() and typed.isdecimal() and len(typed) < 10 and int(typed) <= most:
         return int(typed)

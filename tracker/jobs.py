@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import Engine, Text, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker import aside, changes, days, losses, matchkeys
+from tracker import aside, changes, conversions, days, losses, matchkeys, signing
 from tracker.config import Settings
 from tracker.extensions import empty_journal
 from tracker.models import Report, Salt
@@ -103,6 +103,21 @@ def tidy_losses(on: Installation, now: datetime) -> None:
     losses.tidy(on.settings.spool_dir, days.to_ms(now))
 
 
+def retry_unmatched(on: Installation, now: datetime) -> None:
+    """Judges reports again whose click or sale came to be known since; each by itself, so that one bad cannot stop."""
+    with Session(on.engine) as session:
+        ids = conversions.waiting(session, now, on.settings.secrets_changed_at)
+    for report_id in ids:
+        with Session(on.engine) as session:
+            conversions.retry(session, session.get_one(Report, report_id), on.settings.secrets.keys)
+            session.commit()
+
+
+def forget_signatures(on: Installation, now: datetime) -> None:
+    with Session(on.engine) as session:
+        signing.forget_spent(session, now)
+
+
 Job = Callable[[Installation, datetime], None]
 
 # What is done, and every how many seconds.
@@ -115,6 +130,8 @@ TABLE: tuple[tuple[Job, int], ...] = (
     (trim_orphans, 3600),
     (trim_changes, 3600),
     (tidy_losses, 3600),
+    (retry_unmatched, 60),
+    (forget_signatures, 3600),
 )
 
 

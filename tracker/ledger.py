@@ -11,8 +11,8 @@ from tracker import customers, matchkeys
 from tracker.claims import PIXEL, Claim
 from tracker.matching import HAND, is_outside
 from tracker.models import Campaign, Conversion, LedgerEntry, Report
+from tracker.salesums import COUNTING
 
-COUNTING = ("approved", "pending")
 # How far along a sale is: a report without an instant that says an earlier stage may only have come late.
 STAGES = {"pending": 0, "approved": 1, "rejected": 2, "refunded": 2}
 SAID_MAX = 1_000  # reports of one sale that are looked at for what has been said of it, the newest
@@ -61,7 +61,6 @@ def _write(session: Session, conversion: Conversion, before: Balance, via: str) 
     for minor, currency in differences:
         entry = LedgerEntry(conversion=conversion, status=after.status, minor=minor, currency=currency, via=via)
         session.add(entry)
-    session.flush()
 
 
 def respect(session: Session, conversion: Conversion, claim: Claim) -> bool:

@@ -24,6 +24,7 @@ HINTS = {
     "bad_click_id": "The cid is not one of ours: cut short, changed on the way, or made up.",
     "foreign_click_id": "The cid belongs to another workspace: check the key in the address.",
     "unknown_link": "The cid is genuine, but its link is no longer stored.",
+    "signature_required": "Sales are taken from signed callbacks only: what a pixel says is kept, and fills in theirs.",
     "test": "The report carries test and is kept out of every figure.",
 }
 

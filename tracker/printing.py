@@ -110,7 +110,7 @@ DRIFTS_SHOWN_MAX = 50
 
 
 def drifts(console: Console, found: Sequence[tuple[date, Sequence[Drift]]]) -> None:
-    """Where rollups differ from the raw events, and that they do not elsewhere."""
+    """Where rollups differ from what they are sums of, and that they do not elsewhere."""
     wrong = [(day, drift) for day, several in found for drift in several]
     if wrong:
         table = Table(box=box.SIMPLE, header_style="bold")
@@ -123,7 +123,7 @@ def drifts(console: Console, found: Sequence[tuple[date, Sequence[Drift]]]) -> N
         if len(wrong) > DRIFTS_SHOWN_MAX:
             console.print(f"… and {len(wrong) - DRIFTS_SHOWN_MAX} more")
     count = "1 difference" if len(wrong) == 1 else f"{len(wrong) or 'no'} differences"
-    console.print(f"{len(found)} days held against their raw events: {count}.")
+    console.print(f"{len(found)} days held against their raw events and conversions: {count}.")
     if wrong:
         console.print("`tracker rollups repair` makes the rollups of those days anew.")
 

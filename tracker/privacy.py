@@ -14,6 +14,7 @@ from tracker.errors import Invalid, NotFound
 from tracker.extensions import empty_journal
 from tracker.models import Conversion, Report, Workspace
 from tracker.reported import Identity
+from tracker.salesums import SaleSums
 from tracker.stores import Dimension, EventId, EventStore, StoredEvent
 
 EVENTS_MAX = 10_000  # of one visitor's day; nobody clicks as often
@@ -115,12 +116,17 @@ def forget(session: Session, store: EventStore, engine: Engine, held: Held) -> N
     """
     for at_ms, nonce in held.visitors:
         store.forget_visitor(at_ms, nonce)
-    for start in range(0, len(held.conversions), IN_MAX):
-        ids = [conversion.id for conversion in held.conversions[start : start + IN_MAX]]
+    theirs = [conversion.id for conversion in held.conversions]
+    sums = SaleSums()
+    sums.before_all(session, theirs)
+    for start in range(0, len(theirs), IN_MAX):
+        ids = theirs[start : start + IN_MAX]
         session.execute(update(Conversion).where(Conversion.id.in_(ids)).values(customer=None, **NOTHING_KNOWN))
+    sums.after_all(session, theirs)
     for start in range(0, len(held.reports), IN_MAX):
         ids = [report.id for report in held.reports[start : start + IN_MAX]]
         session.execute(update(Report).where(Report.id.in_(ids)).values(params={}, agent=None))
     matchkeys.forget(session, held.identities)
+    sums.write(session)
     session.commit()
     empty_journal(engine)

@@ -1,4 +1,6 @@
-"""The tables that the event store keeps beside its events: sums, and who has been seen. Events can make them anew.
+"""Tables of sums: those that the event store keeps beside its events, with who has been seen, and those of conversions.
+
+What they are sums of can make them anew.
 
 Keys are whole numbers: a bucket is a quarter of an hour and a day one of UTC, both counted from 1970.
 """

@@ -33,6 +33,8 @@ PAGES = {
     "install": "/app/install",
     "settings": "/app/settings",
     "filters": "/app/settings/filters",
+    "callback": "/app/settings/callback",
+    "campaign-settings": "/app/campaigns/demo-spring-sale/settings",
 }
 # What reaches beyond its section or its own box, unless it stands in a region that can be scrolled.
 OUTSIDE = """[...document.querySelectorAll("section, .tile")].flatMap(room => {

@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 from tests import databases
 from tests.serving import Server
 from tracker import clickid
+from tracker.audit import Audit
 from tracker.config import Settings
 from tracker.extensions import open_engine
 from tracker.models import Conversion, EventRow, LedgerEntry, Report
@@ -83,9 +84,9 @@ def missing(data_dir: Path, seen: Seen) -> int:
     assert set(stored.values()) | set(orders.values()) <= {1}
     assert tuple(sums) == (len(orders), 100 * len(orders) or None), "a sale is in the ledger once, with its value"
     assert reports == len(orders)
-    store = open_store(engine)
-    drifts = [drift for day in store.whole_days() for drift in store.drifts(day)]
-    assert drifts == [], "rollups are not what the raw events add up to"
+    audit = Audit(engine, open_store(engine))
+    drifts = [drift for day in audit.days for drift in audit.drifts(day)]
+    assert drifts == [], "rollups are not what the raw events and the conversions add up to"
     engine.dispose()
     return len(ids - set(stored)) + len(set(seen.sales) - set(orders))
 

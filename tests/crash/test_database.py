@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from tests import databases
 from tests.conftest import BROWSER
 from tests.crash.accounts import LINK, ROUNDS, answered, check, load, settle
 from tests.serving import Server
+from tracker import signing
 from tracker.config import Settings
 from tracker.extensions import open_engine
-from tracker.models import Report
+from tracker.models import Report, Workspace
 
 AWAY_S = 3 * ROUNDS
 
@@ -26,6 +28,18 @@ def known_everywhere(server: Server) -> None:
         server.request("GET", "/crash", {"User-Agent": BROWSER})
 
 
+def accept_signatures(database: databases.Database) -> str:
+    """Makes a secret, and has signatures looked at where there are any."""
+    engine = open_engine(Settings.from_env(database.environ).database_url)
+    with Session(engine) as session:
+        workspace = session.scalars(select(Workspace)).one()
+        secret = signing.create(session, workspace)
+        workspace.signature_mode = "accepted"
+        session.commit()
+    engine.dispose()
+    return secret
+
+
 @pytest.mark.timeout(300 + 20 * ROUNDS)
 @pytest.mark.parametrize("how", ["stopped", "hanging"])
 def test_without_its_database_it_redirects_and_catches_up_afterwards(tmp_path: Path, how: str) -> None:
@@ -34,6 +48,7 @@ def test_without_its_database_it_redirects_and_catches_up_afterwards(tmp_path: P
         server.api("POST", "/links", LINK)
         known_everywhere(server)
         key = server.api("GET", "/workspace")["key"]
+        secret = accept_signatures(database)
         with load(server, tmp_path / "seen"):
             time.sleep(1)
             (database.stop if how == "stopped" else database.freeze)()
@@ -46,6 +61,14 @@ def test_without_its_database_it_redirects_and_catches_up_afterwards(tmp_path: P
                     # Kept in the spool, or in a SQLite file that was open before it was hidden.
                     reported = server.request("POST", f"/c/{key}", body=b"cid=x&order=while-away&value=1")
                     assert reported.status == 202
+                    signed = b"cid=x&order=signed-away&value=1&event_id=e1"
+                    header = {signing.HEADER: signing.header(secret, int(time.time()), signed)}
+                    # Again by whoever listened; and as the shop's own retry, signed anew, would be.
+                    answers = [server.request("POST", f"/c/{key}", header, signed).status for _ in range(3)]
+                    assert answers[0] == 202
+                    assert set(answers) <= {202, 401}
+                    wrong = {signing.HEADER: header[signing.HEADER][:-1] + "x"}
+                    assert server.request("POST", f"/c/{key}", wrong, signed).status in (202, 401)
             finally:
                 (database.start if how == "stopped" else database.thaw)()
             time.sleep(1)
@@ -56,6 +79,11 @@ def test_without_its_database_it_redirects_and_catches_up_afterwards(tmp_path: P
     if how == "stopped":
         engine = open_engine(Settings.from_env(database.environ).database_url)
         with engine.connect() as connection:
-            reports = Counter(params.get("order") for params in connection.scalars(select(Report.params)))
+            found = connection.execute(select(Report.params, Report.result, Report.reason, Report.signed)).all()
         engine.dispose()
+        reports = Counter(row.params.get("order") for row in found)
         assert reports["while-away"] == 1
+        taken = [row for row in found if row.params.get("order") == "signed-away"]
+        assert [(row.result, row.signed) for row in taken if row.reason not in ("replayed", "bad_signature")] == [
+            ("unmatched", True)
+        ]

@@ -6,6 +6,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from tracker.api import callback, campaigns, events, filtered, links, public, watching
+from tracker.api.gate import Gate
 from tracker.api.openapi import PREFIX
 from tracker.api.problems import problem
 
@@ -16,6 +17,7 @@ def register(app: Flask) -> None:
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)
+    app.extensions["tracker_gate"] = Gate()
     app.register_blueprint(public.blueprint)
     app.register_blueprint(watching.blueprint)
 

@@ -44,11 +44,11 @@ def show(slug: str) -> Response:
 
 
 @blueprint.patch("/campaigns/<slug>")
-@operation("Rename a campaign", body=CampaignEdit)
+@operation("Change a campaign's name and windows", body=CampaignEdit)
 def edit(slug: str) -> Response:
-    name = read_body(CampaignEdit)["name"]
+    content = read_body(CampaignEdit)
     campaign = campaigns.find(db.session(), workspace(), slug)
-    return answer(200, shapes.campaign(campaigns.rename(db.session(), campaign, name)))
+    return answer(200, shapes.campaign(campaigns.edit(db.session(), campaign, **content)))
 
 
 @blueprint.get("/campaigns/<slug>/stats")

@@ -69,15 +69,23 @@ def document(app: Flask) -> dict[str, Any]:
     spec.components.schema("Problem", _PROBLEM)
     for rule in app.url_map.iter_rules():
         found = operation_of(app, rule.endpoint)
-        if found is None or not rule.rule.startswith(PREFIX):
+        if found is None:
             continue
         path = _VARIABLE.sub(r"{\1}", rule.rule.removeprefix(PREFIX))
-        methods = (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        spec.path(path, operations={method.lower(): _described(found, path, rule.endpoint) for method in methods})
+        methods = sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+        operations = {method.lower(): _described(found, path, rule.endpoint) for method in methods}
+        if not rule.rule.startswith(PREFIX):
+            for method, described in operations.items():
+                described |= _PUBLIC | {"operationId": f"{described['operationId']}_{method}"}
+                if method == "get":
+                    described.pop("requestBody", None)
+        spec.path(path, operations=operations)
     content: dict[str, Any] = spec.to_dict()
     return content
 
 
+# Of what lies outside the API and asks for no token.
+_PUBLIC: dict[str, Any] = {"servers": [{"url": "/"}], "security": []}
 _PROBLEM = {
     "type": "object",
     "properties": {

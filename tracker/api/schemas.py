@@ -9,6 +9,7 @@ import orjson
 from flask import request
 from marshmallow import Schema, ValidationError, fields, validate
 
+from tracker.claims import STATUSES
 from tracker.errors import Invalid, Malformed
 from tracker.events import Kind, Verdict
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES
@@ -67,13 +68,35 @@ class LinksNew(Schema):
     links = fields.List(fields.Nested(LinkNew), required=True, validate=validate.Length(1, BULK_MAX))
 
 
+class ConversionReport(Schema):
+    """A report of the callback: all of it text, none of it required; aliases are in the README."""
+
+    cid = fields.String(metadata={"description": "The click id that the landing page got, whole."})
+    order = fields.String(metadata={"description": "The shop's number for the sale, up to 255 characters."})
+    value = fields.String(metadata={"description": "A plain decimal in the currency's places, like 49.90."})
+    currency = fields.String(metadata={"description": "ISO 4217; without one the workspace's."})
+    goal = fields.String(metadata={"description": "What it is a conversion of; purchase unless told."})
+    status = fields.String(validate=validate.OneOf(STATUSES), metadata={"description": "approved unless told."})
+    customer = fields.String(metadata={"description": "Who bought; a keyed hash of it is kept."})
+    event_id = fields.String(metadata={"description": "A name for this report: the same again changes nothing."})
+    ts = fields.String(metadata={"description": "When it happened, in whole seconds since 1970."})
+    test = fields.String(metadata={"description": "Anything but 0: counted nowhere."})
+
+
 class CampaignNew(Schema):
     campaign = fields.String(required=True, metadata={"description": "The utm_campaign value."})
     name = fields.String(allow_none=True)
 
 
 class CampaignEdit(Schema):
-    name = fields.String(required=True)
+    name = fields.String()
+    click_window_days = fields.Integer(
+        strict=True,
+        metadata={"description": "Days after its click within which a conversion counts; for reports from now on."},
+    )
+    view_window_days = fields.Integer(
+        strict=True, metadata={"description": "The same after an impression that no click followed."}
+    )
 
 
 class PageQuery(Schema):

@@ -58,6 +58,8 @@ def campaign(row: Campaign) -> dict[str, Any]:
         "slug": row.slug,
         "name": row.name,
         "campaign": row.utm_campaign,
+        "click_window_days": row.click_window_days,
+        "view_window_days": row.view_window_days,
         "created_at": instant(row.created_at),
         "archived_at": instant(row.archived_at),
     }

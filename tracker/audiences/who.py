@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from tracker import days
 from tracker.audiences.rules import Bought, Came, Clicked, Condition, Converted, Dated, Rule, Top, Worth
 from tracker.events import Kind
-from tracker.ledger import COUNTING
 from tracker.models import Conversion, Link, Workspace
 from tracker.reported import Identity, Touch
+from tracker.salesums import COUNTING
 
 Customers = Select[str | None]
 AT_META: ColumnElement[bool] = or_(Identity.meta_email.is_not(None), Identity.meta_phone.is_not(None))

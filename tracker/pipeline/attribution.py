@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import orjson
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from tracker import claims, conversions, days
-from tracker.config import Secrets
+from tracker import callers, claims, conversions, days
+from tracker.config import Keys, Secrets
+from tracker.errors import NotAllowed, Unverified
 from tracker.events import Event, Kind, Verdict
+from tracker.filters import DOUBLE_CLICK_S_MAX
 from tracker.models import Conversion, Link, Workspace
-from tracker.stores import EventStore, Revision
+from tracker.salesums import SaleSums
+from tracker.stores import EventStore, Revision, StoredEvent
 
 IN_MAX = 500
 REVISABLE = (Verdict.BOT, Verdict.SCANNER, Verdict.FLOOD)
+PAIR_MAX_MS = DOUBLE_CLICK_S_MAX * 1000
+DAYS_EVENTS_MAX = 1_000  # of one visitor that are looked through for the first of a double click
 CONVERTED = "the click converted"
 
 
@@ -69,22 +73,41 @@ class Places:
         return Place(workspace.id) if workspace else None
 
 
-def apply_conversion(session: Session, places: Places, event: Event, secrets: Secrets) -> Place | None:
-    """Records a reported conversion, once however often it is tried; `None` for a key that nobody has."""
+def apply_conversion(session: Session, places: Places, event: Event, secrets: Secrets, sums: SaleSums) -> Place | None:
+    """Records a reported conversion, once however often it is tried; `None` for a key that nobody has.
+
+    The caller writes `sums`, and commits.
+    """
     workspace = places.workspace(event.code)
     if workspace is None:
         return None
     if event.verdict != Verdict.COUNTED:
         return Place(workspace.id)
-    callback = event.kind == Kind.CALLBACK
-    params = orjson.loads(event.params) if callback else claims.read_pixel(event.params)
-    via = claims.CALLBACK if callback else claims.PIXEL
-    sighting = claims.Sighting(event.at_ms, event.nonce, via, event.gpc, event.agent)
-    outcome = conversions.record(session, workspace, params, sighting, secrets.keys)
+    if event.kind == Kind.CALLBACK:
+        outcome = _record_queued(session, workspace, event, secrets.keys, sums)
+    else:
+        sighting = claims.Sighting(event.at_ms, event.nonce, claims.PIXEL, event.gpc, event.agent)
+        outcome = conversions.record(session, workspace, claims.read_pixel(event.params), sighting, secrets.keys, sums)
     if outcome.conversion_id is None:
         return Place(workspace.id)
     conversion = session.get_one(Conversion, outcome.conversion_id)
     return Place(workspace.id, conversion.campaign_id, conversion.link_id)
+
+
+def _record_queued(
+    session: Session, workspace: Workspace, event: Event, keys: Keys, sums: SaleSums
+) -> conversions.Outcome:
+    """Records a callback that came while the database was away, and looks at its sender where nobody could then."""
+    queued = callers.Queued.decode(event.params)
+    sighting = claims.Sighting(event.at_ms, event.nonce, claims.CALLBACK, event.gpc, event.agent)
+    signature = queued.signature
+    if queued.call is not None:
+        try:
+            signature = callers.check(callers.rules_of(session, workspace), queued.call)
+        except (Unverified, NotAllowed) as error:
+            return conversions.refuse(session, workspace, queued.params, sighting, keys, error)
+    sighting = sighting._replace(signed=signature is not None, signature=signature)
+    return conversions.record(session, workspace, queued.params, sighting, keys, sums)
 
 
 def converted(session: Session, ids: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -113,9 +136,28 @@ class Settling:
             waiting = conversions.unsettled(session, days.now(), self._upto)
             self._upto = waiting[-1].id if len(waiting) == conversions.SETTLE_MAX else 0
             clicks = self._store.find_clicks([(each.click_at_ms, each.click_nonce) for each in waiting])
-            revisable = (click for click in clicks.values() if click.verdict in REVISABLE)
+            clicks = {event_id: self._first_of(click) for event_id, click in clicks.items()}
+            # Each once, also where several sales came of it.
+            revisable = {(click.at_ms, click.nonce): click for click in clicks.values() if click.verdict in REVISABLE}
             counted = Verdict.COUNTED
-            self._store.revise([Revision(click.at_ms, click.nonce, counted, None, CONVERTED) for click in revisable])
+            self._store.revise(
+                [Revision(click.at_ms, click.nonce, counted, None, CONVERTED) for click in revisable.values()]
+            )
             found = ((each.id, clicks.get((each.click_at_ms, each.click_nonce))) for each in waiting)
             if settled := {conversion_id: click for conversion_id, click in found if click is not None}:
                 conversions.settle(session, settled)
+
+    def _first_of(self, click: StoredEvent) -> StoredEvent:
+        """The click that a double click repeats; itself where it is none, or where the first is not to be found."""
+        if click.verdict != Verdict.DOUBLE_CLICK:
+            return click
+        day = self._store.of_visitor(click.at_ms, click.nonce, DAYS_EVENTS_MAX)
+        before = [
+            each
+            for each in day
+            if each.kind == Kind.CLICK
+            and each.link_id == click.link_id
+            and each.verdict != Verdict.DOUBLE_CLICK
+            and click.at_ms - PAIR_MAX_MS <= each.at_ms <= click.at_ms
+        ]
+        return before[-1] if before else click

@@ -27,6 +27,7 @@ from tracker.pipeline.enrich import DAY_MS, Visitors, known_of, storable
 from tracker.pipeline.judging import Judge, Row
 from tracker.pipeline.strangers import UnknownCodes
 from tracker.pipeline.verdicts import judge
+from tracker.salesums import SaleSums
 from tracker.stores import Batch, EventStore, StaleBatch, StoredEvent
 
 BATCH_BYTES = 1024 * 1024
@@ -72,6 +73,7 @@ class Loader:
         self._countries = open_countries(settings.geo_db, settings.data_dir)
         self._unknown_codes = UnknownCodes()
         self._positions: dict[str, int] = {}
+        self._sums = SaleSums()
         self._settling = Settling(engine, store)
         self._schedule = Schedule(Installation(settings, engine, store))
 
@@ -171,6 +173,7 @@ class Loader:
             self._judge.revise()
         except BaseException:
             self._judge.forget()
+            self._sums.clear()
             raise
         return stored
 
@@ -205,12 +208,12 @@ class Loader:
             for number, (offset, event) in enumerate(found, 1):
                 rows.append(Row(offset, event, hits.get(offset) or self._row(session, places, event)))
                 if not number % COMMITTED_AT_ONCE:
-                    session.commit()
-            session.commit()
+                    self._commit(session)
+            self._commit(session)
         except NOT_THE_RECORDS_FAULT:
             raise
         except Exception:
-            session.rollback()
+            self._roll_back(session)
             return self._prepare_singly(session, places, run, found)
         return rows
 
@@ -236,13 +239,21 @@ class Loader:
         for offset, event in found:
             try:
                 rows.append(Row(offset, event, self._row(session, places, event)))
-                session.commit()
+                self._commit(session)
             except NOT_THE_RECORDS_FAULT:
                 raise
             except Exception as error:
-                session.rollback()
+                self._roll_back(session)
                 segments.set_record_aside(self._folder, run, offset, encode(event), error)
         return rows
+
+    def _commit(self, session: Session) -> None:
+        self._sums.write(session)
+        session.commit()
+
+    def _roll_back(self, session: Session) -> None:
+        self._sums.clear()
+        session.rollback()
 
     def _append(self, run: segments.Run, rows: list[Row]) -> list[Row]:
         """Stores a batch; what the store refuses of it is set aside. Answers what was stored."""
@@ -306,7 +317,7 @@ class Loader:
             return places.of(event)
         if event.applied:
             return places.of(event) if event.link_id else places.workspace_of(event)
-        return apply_conversion(session, places, event, self._settings.secrets)
+        return apply_conversion(session, places, event, self._settings.secrets, self._sums)
 
 
 def _batch(run: segments.Run, rows: Sequence[Row]) -> Batch:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, case, func, literal, select
 from sqlalchemy.orm import Session
 
-from tracker.conversions import COUNTING
 from tracker.days import BUCKET_MS, Span
 from tracker.extensions import in_list
 from tracker.models import Conversion
+from tracker.salesums import COUNTING
 from tracker.stores import ALL, Dimension, Selection
 
 ADDED_AT_ONCE = 2_000  # conversions that are in memory while they are added up

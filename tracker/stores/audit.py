@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, delete, select
 
 from tracker.stores import firsts
 from tracker.stores.contract import Drift
-from tracker.stores.rollups import DAY_MS, DECLARED, Declared, Of, added_columns, counted
+from tracker.stores.rollups import DAY_MS, DECLARED, Declared, Of, counted
+from tracker.summing import added_columns
 from tracker.sums import StoreMark
 
 ORPHANS_BEFORE = "orphans_before_day"

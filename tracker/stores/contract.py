@@ -188,7 +188,7 @@ class Drift(NamedTuple):
     """A row of a rollup that is not what the raw events add up to: its sums as kept and as counted."""
 
     rollup: str
-    key: tuple[int, ...]
+    key: tuple[int | str, ...]
     kept: tuple[int, ...]
     counted: tuple[int, ...]
 

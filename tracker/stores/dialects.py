@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from sqlalchemy import Connection, Engine, Executable, Select, Table, delete, func, insert, select, text, tuple_
+from sqlalchemy import Connection, Engine, Select, delete, func, insert, select, text, tuple_
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from tracker.extensions import hold, insert_into
-from tracker.stores.rollups import added_columns, events
+from tracker.extensions import hold
+from tracker.stores.rollups import events
+from tracker.summing import Rows, execute_many
 
 if TYPE_CHECKING:
     import psycopg
@@ -19,8 +20,6 @@ PRUNED_AT_ONCE = 20_000
 READ_AT_ONCE = 5_000
 PARTITION_MS = 7 * 86_400_000
 PARTITION_PREFIX = "events_w"
-
-Rows = Sequence[tuple[Any, ...]]
 
 
 class Dialect(Protocol):
@@ -34,16 +33,8 @@ class Dialect(Protocol):
         """Raises IntegrityError where an id is stored already."""
         ...
 
-    def add(self, connection: Connection, table: Table, rows: Rows) -> None:
-        """Adds to the sums of a rollup; `rows` have all its columns, in the order of its keys."""
-        ...
-
     def begin_changes(self, connection: Connection) -> None:
         """Comes first in a transaction that reads what it is going to change."""
-        ...
-
-    def freeze(self, connection: Connection) -> None:
-        """Lets all that this transaction reads be of one instant. Comes first in it."""
         ...
 
     def keep_writers_out(self, connection: Connection) -> None:
@@ -73,21 +64,11 @@ class Sqlite:
         """A table has room for every instant."""
 
     def insert_events(self, connection: Connection, names: Sequence[str], rows: Rows) -> None:
-        _execute_many(connection, insert(events), names, rows)
-
-    def add(self, connection: Connection, table: Table, rows: Rows) -> None:
-        new = insert_into("sqlite", table)
-        added = {name: table.c[name] + new.excluded[name] for name in added_columns(table)}
-        upsert = new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
-        _execute_many(connection, upsert, [column.name for column in table.columns], rows)
+        execute_many(connection, insert(events), names, rows)
 
     def begin_changes(self, connection: Connection) -> None:
         # Else the right to write would be asked for after reading, and refused where somebody wrote in between.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    def freeze(self, connection: Connection) -> None:
-        # Python's driver begins none for a SELECT, and each would see what was committed before it.
-        connection.exec_driver_sql("BEGIN")
 
     def keep_writers_out(self, connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -111,16 +92,6 @@ class Sqlite:
 
     def prune(self, engine: Engine, before_ms: int) -> int:
         return _prune_rows(engine, before_ms)
-
-
-def _execute_many(connection: Connection, statement: Executable, names: Sequence[str], rows: Rows) -> None:
-    """Hands rows straight to the driver: SQLAlchemy's way with parameters costs more than their insertion."""
-    compiled = cast(Any, statement).compile(dialect=connection.dialect, column_keys=names)
-    order = [list(names).index(name) for name in compiled.positiontup]
-    straight = order == list(range(len(names)))
-    connection.exec_driver_sql(
-        str(compiled), list(rows) if straight else [tuple(row[i] for i in order) for row in rows]
-    )
 
 
 def _prune_rows(engine: Engine, before_ms: int) -> int:
@@ -173,21 +144,8 @@ class Postgres:
         except psycopg.IntegrityError as error:
             raise IntegrityError(copy, None, error) from error
 
-    def add(self, connection: Connection, table: Table, rows: Rows) -> None:
-        names = [column.name for column in table.columns]
-        arrays = ", ".join(f"%s::{column.type.compile(connection.dialect)}[]" for column in table.columns)
-        added = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in added_columns(table))
-        connection.exec_driver_sql(
-            f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({arrays}) "  # noqa: S608
-            f"ON CONFLICT ({', '.join(column.name for column in table.primary_key)}) DO UPDATE SET {added}",
-            tuple(list(column) for column in zip(*rows, strict=True)),
-        )
-
     def begin_changes(self, _connection: Connection) -> None:
         """Rows are held one by one, by whoever reads them."""
-
-    def freeze(self, connection: Connection) -> None:
-        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
 
     def keep_writers_out(self, connection: Connection) -> None:
         self.keep_visitors(connection)

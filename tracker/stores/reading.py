@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
-from sqlalchemy import Column, Engine, Select, Table, func, literal, or_, select, union_all
+from sqlalchemy import Engine, Table, func, literal, or_, select
 
 from tracker.days import Span
 from tracker.events import Kind, Verdict
@@ -14,8 +14,6 @@ from tracker.stores import selecting
 from tracker.stores.contract import Cell, Dimension, Orphan, Part, Selected, Selection, Step, StoredEvent
 from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
-    DAY,
-    added_columns,
     events,
     rollup_days,
     rollup_orphan_days,
@@ -25,14 +23,13 @@ from tracker.stores.rollups import (
     rollups,
 )
 from tracker.stores.rows import ID, chunks, older, stored, texts_by_id
+from tracker.summing import Of, over
 from tracker.sums import StoreMark
 
 PRUNED_BEFORE = "pruned_before_ms"
 
 marks = cast(Table, StoreMark.__table__)
 SHOWN = (Kind.IMPRESSION, Kind.CLICK)
-# Whose rows: the value of a column, or one of several.
-Of = Mapping[str, int | tuple[int, ...]]
 
 
 class SqlReader:
@@ -79,19 +76,7 @@ class SqlReader:
         self, fine: Table, coarse: Table, keys: tuple[str, ...], of: Of, start: int, end: int
     ) -> list[tuple[int, ...]]:
         """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser rollup."""
-        first_day, last_day = -(-start // DAY), end // DAY
-        names = (*keys, *added_columns(fine))
-        if first_day < last_day:
-            parts = [
-                _part(fine, fine.c.bucket, names, of, start, first_day * DAY),
-                _part(coarse, coarse.c.day, names, of, first_day, last_day),
-                _part(fine, fine.c.bucket, names, of, last_day * DAY, end),
-            ]
-        else:
-            parts = [_part(fine, fine.c.bucket, names, of, start, end)]
-        both = union_all(*parts).subquery()
-        by = [both.c[name] for name in keys]
-        query = select(*by, *(func.sum(both.c[name]) for name in added_columns(fine))).group_by(*by)
+        query = over(fine, coarse, keys, of, start, end)
         with self._engine.connect() as connection:
             return [tuple(int(value) for value in row) for row in connection.execute(query)]
 
@@ -171,10 +156,3 @@ class SqlReader:
                 rows = (StoredEvent(*row) for row in connection.execute(query))
                 found.update(((row.at_ms, row.nonce), row) for row in rows)
         return found
-
-
-def _part(table: Table, by: Column[int], names: tuple[str, ...], of: Of, start: int, end: int) -> Select[Any]:
-    """The rows of a rollup table from `start` to before `end` of the column that cuts it."""
-    columns = [table.c[name] for name in names]
-    held = (table.c[name].in_(v if isinstance(v, tuple) else (v,)) for name, v in of.items())
-    return select(*columns).where(*held, by >= start, by < end)

@@ -12,6 +12,8 @@ from tracker.days import BUCKET_MS
 from tracker.events import Kind, Verdict
 from tracker.models import EventRow
 from tracker.stores.contract import Dimension, StoredEvent
+from tracker.summing import DAY as DAY
+from tracker.summing import DAY_MS as DAY_MS
 from tracker.sums import (
     Rollup,
     RollupDay,
@@ -22,9 +24,6 @@ from tracker.sums import (
     RollupReasonDay,
     RollupStep,
 )
-
-DAY_MS = 86_400_000
-DAY = DAY_MS // BUCKET_MS  # in buckets
 
 events = cast(Table, EventRow.__table__)
 rollups = cast(Table, Rollup.__table__)
@@ -80,11 +79,6 @@ Sums = dict[tuple[int, ...], list[int]]
 # An event with the ids of its detail and of its values; how many more of it there are, how many more are their
 # visitor's first on the campaign, and how many on the link.
 Change = tuple[StoredEvent, int | None, tuple[int | None, ...], int, int, int]
-
-
-def added_columns(table: Table) -> list[str]:
-    """The columns of a rollup that are sums."""
-    return [column.name for column in table.columns if not column.primary_key]
 
 
 # What a batch adds.

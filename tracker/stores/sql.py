@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from tracker import days
+from tracker import days, summing
 from tracker.events import Kind
 from tracker.extensions import insert_into
 from tracker.models import LoadedBatch
@@ -149,7 +149,7 @@ class SqlStore(SqlSearcher):
         """Adds to the rollups, in the order of their keys: so two loaders at once wait for each other at most once."""
         for table, sums in sums_of(changes).items():
             if sums:
-                self._dialect.add(connection, table, [(*key, *sums[key]) for key in sorted(sums)])
+                summing.add(connection, table, [(*key, *sums[key]) for key in sorted(sums)])
 
     def revise(self, revisions: Sequence[Revision]) -> int:
         if not revisions:
@@ -316,7 +316,7 @@ class SqlStore(SqlSearcher):
 
     def drifts(self, day: int) -> list[Drift]:
         with self._engine.begin() as connection:
-            self._dialect.freeze(connection)
+            summing.freeze(connection)
             return audit.drifts(connection, day)
 
     def repair(self, day: int) -> None:

@@ -7,6 +7,7 @@ from flask import Flask
 from tracker.web import (
     account,
     audiences,
+    callers,
     campaigns,
     conversions,
     dashboard,
@@ -20,6 +21,7 @@ from tracker.web import (
     privacy,
     responses,
     settings,
+    windows,
 )
 
 AREAS = (
@@ -35,6 +37,8 @@ AREAS = (
     settings.pages,
     filters.pages,
     identities.pages,
+    callers.pages,
+    windows.pages,
 )
 
 

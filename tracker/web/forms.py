@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo, available_timezones
 from flask_wtf import FlaskForm
 from wtforms import PasswordField, SelectField, StringField, TextAreaField
 
+from tracker import callers
 from tracker.errors import Invalid
 from tracker.filters import Typed
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES, LinkDraft
-from tracker.models import Link, Workspace
+from tracker.models import Campaign, Link, Workspace
 from tracker.web import words
 
 PLAIN = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
@@ -162,6 +163,44 @@ class FiltersForm(FlaskForm):  # type: ignore[misc]
         for field in fields(Typed):
             stored = getattr(workspace, field.name)
             self[field.name].data = "\n".join(stored) if isinstance(stored, list) else str(stored)
+
+
+class CallersForm(FlaskForm):  # type: ignore[misc]
+    """Names are those of `callers.Typed`, so that its errors find their field."""
+
+    signature_mode = select("Signatures", words.SIGNATURE_MODES)
+    callback_ranges = lines("Addresses")
+    callbacks_per_min = text("Reports a minute", inputmode="numeric")
+
+    def typed(self) -> callers.Typed:
+        """What was typed, as it is."""
+        return callers.Typed(**{field.name: self[field.name].data or "" for field in fields(callers.Typed)})
+
+    def show(self, workspace: Workspace) -> None:
+        """Fills the fields from what is stored."""
+        for field in fields(callers.Typed):
+            stored = getattr(workspace, field.name)
+            self[field.name].data = "\n".join(stored) if isinstance(stored, list) else str(stored)
+
+
+class CampaignForm(FlaskForm):  # type: ignore[misc]
+    name = text("Name")
+    click_window_days = text("Days after a click", inputmode="numeric")
+    view_window_days = text("Days after a view", inputmode="numeric")
+
+    def values(self) -> dict[str, Any]:
+        """What was typed; days that are no number come out as one that no window has."""
+        found: dict[str, Any] = {"name": self.name.data or ""}
+        for field in (self.click_window_days, self.view_window_days):
+            typed = (field.data or "").strip()
+            found[field.short_name] = int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 6 else -1
+        return found
+
+    def show(self, campaign: Campaign) -> None:
+        """Fills the fields from what is stored."""
+        self.name.data = campaign.name
+        self.click_window_days.data = str(campaign.click_window_days)
+        self.view_window_days.data = str(campaign.view_window_days)
 
 
 class SetUpForm(WorkspaceForm):

@@ -136,3 +136,10 @@ def verdict_choices() -> list[tuple[str, str]]:
 
 def kind_choices() -> list[tuple[str, str]]:
     return [(kind.word, name) for kind, name in KINDS.items()]
+
+
+SIGNATURE_MODES = {
+    "off": "Off: they are not looked at",
+    "accepted": "Accepted: a wrong one is refused, none is fine",
+    "required": "Required: callbacks without one are refused",
+}
