@@ -186,7 +186,7 @@ def test_all_that_is_held_of_a_customer_is_shown(run: Callable[..., Result], bou
     assert [event["kind"] for event in found["events"]] == ["impression", "click", "conversion"]
     assert {event["agent"] for event in found["events"]} == {f"{BROWSER} Ada"}
     nobody = json.loads(run("export", "--customer", "nobody").stdout)
-    assert nobody == {"conversions": [], "reports": [], "events": []}
+    assert nobody == {"conversions": [], "reports": [], "events": [], "match_keys": []}
 
 
 @pytest.mark.parametrize("by", ["customer", "visitor"])
@@ -207,7 +207,14 @@ def test_a_person_is_forgotten_and_every_figure_stays(
     assert (before["conversions"], before["unique_clicks"]) == (1, 2)
     said = json.loads(run("forget", *named, "--dry-run", "--json").stdout)
     reports = {"customer": 3, "visitor": 2}[by]
-    assert said == {"visitors": 1, "events": 3, "conversions": 1, "reports": reports, "erased": False}
+    assert said == {
+        "visitors": 1,
+        "events": 3,
+        "conversions": 1,
+        "reports": reports,
+        "match_keys": 0,
+        "erased": False,
+    }
     (sale,) = json.loads(run("export", "--customer", ADA).stdout)["conversions"]
     assert (sale["click_browser"], sale["click_language"]) == ("Firefox", "de")
     assert json.loads(run("forget", *named, "--yes", "--json").stdout) == said | {"erased": True}

@@ -109,7 +109,8 @@ def read_params(query: str, body: bytes = b"", content_type: str = "") -> dict[s
             found.setdefault(name, value)
     if len(found) > PARAMS_MAX:
         raise Malformed({"body": f"A report has at most {PARAMS_MAX} parameters."})
-    found.pop(customers.SEALED, None)
+    for name in (customers.SEALED, customers.MATCHED):
+        found.pop(name, None)
     return _named_our_way(found.items())
 
 

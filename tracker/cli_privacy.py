@@ -11,9 +11,11 @@ from sqlalchemy.orm import Session
 
 from tracker import links, privacy
 from tracker.errors import Invalid
+from tracker.identities import Match
 from tracker.installation import opened
 from tracker.models import Conversion, LedgerEntry
 from tracker.privacy import Held
+from tracker.reported import Identity
 from tracker.stores import EventId, open_store
 
 
@@ -84,12 +86,14 @@ class Found:
     events: set[EventId] = field(default_factory=set)
     conversions: set[int] = field(default_factory=set)
     reports: set[int] = field(default_factory=set)
+    match_keys: set[str] = field(default_factory=set)
 
     def add(self, held: Held) -> None:
         self.visitors.update(held.visitors)
         self.events.update(held.events)
         self.conversions.update(each.id for each in held.conversions)
         self.reports.update(each.id for each in held.reports)
+        self.match_keys.update(each.customer for each in held.match_keys)
 
     def lacks(self, held: Held) -> bool:
         """Whether something is held that was not erased; a visitor's click still leads to events that name nobody."""
@@ -97,6 +101,7 @@ class Found:
             not self.events.issuperset(held.events)
             or any(each.customer is not None for each in held.conversions)
             or any(each.params for each in held.reports)
+            or bool(held.match_keys)
         )
 
     def counts(self) -> dict[str, int]:
@@ -112,6 +117,8 @@ def _say(counts: dict[str, int], dry_run: bool) -> None:
     click.echo(f"  {counts['visitors']:,} visitors with {counts['events']:,} events: who it was, browser, origin")
     click.echo(f"  {counts['conversions']:,} conversions: the customer")
     click.echo(f"  {counts['reports']:,} reports: what the sender said")
+    if counts["match_keys"]:
+        click.echo("  what advertising networks would match the customer by")
 
 
 def _shown(session: Session, held: Held) -> dict[str, Any]:
@@ -128,7 +135,14 @@ def _shown(session: Session, held: Held) -> dict[str, Any]:
             shapes.event(held.events[event_id], codes) | {"visitor": held.events[event_id].visitor}
             for event_id in sorted(held.events)
         ],
+        "match_keys": [_match_keys(identity) for identity in held.identities],
     }
+
+
+def _match_keys(identity: Identity) -> dict[str, Any]:
+    """What networks match a customer by, and whether the customer said no to it."""
+    kept = {name: getattr(identity, name) for name in Match._fields}
+    return kept | {"opted_out": identity.opted_out, "updated_at": identity.updated_at.isoformat()}
 
 
 def _clicked(conversion: Conversion) -> dict[str, str | None]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import and_, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker import clickid, days, ledger, matching, received, signing
+from tracker import clickid, customers, days, ledger, matching, matchkeys, received, signing
 from tracker.claims import CALLBACK, CLOCK_TOLERANCE_S, GOAL_DEFAULT, PIXEL, Claim, Sighting, understand
 from tracker.config import Keys
 from tracker.errors import Invalid, NotAllowed, Unverified
@@ -58,6 +58,8 @@ def record(
     except Unverified as error:
         sighting = sighting._replace(signed=False)
         outcome, claim = Outcome("refused", reason=error.reason, errors=error.errors), None
+    if claim is not None and not claim.test:
+        matchkeys.keep(session, workspace, claim.customer, customers.match_of(params))
     received.keep(session, workspace, params, sighting, keys, outcome, claim)
     if sums is None:
         changed.write(session)

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from tracker import clickid, days, links
+from tracker import clickid, customers, days, links
 from tracker.config import Settings
 from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
@@ -26,6 +26,7 @@ from tracker.stores import open_store
 
 DAYS = 30
 PEOPLE = 20_000
+CUSTOMERS = 97
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 LONGEST_VISIT_MS = 100_000
@@ -149,6 +150,7 @@ class _Story:
         self, settings: Settings, workspace: Workspace, made: dict[Sort, Link], chance: random.Random, now: datetime
     ) -> None:
         self._key = settings.secrets.click_key
+        self._customer_key = settings.secrets.customer_key
         self._workspace = workspace
         self._made = made
         self._chance = chance
@@ -227,12 +229,18 @@ class _Story:
             at_ms += int(self._chance.expovariate(1 / (2 * DAY_MS)))
         if at_ms > self._now_ms:
             return
-        query = f"cid={cid}&order=demo-{self._orders}&value={cents // 100}.{cents % 100:02d}"
+        query = (
+            f"cid={cid}&order=demo-{self._orders}&value={cents // 100}.{cents % 100:02d}&customer={self._customer()}"
+        )
         yield click._replace(
             kind=int(Kind.CONVERSION),
             at_ms=at_ms,
             nonce=self._nonce(),
             code=self._workspace.key,
             link_id=0,
-            params=query,
+            params=customers.seal(query, self._customer_key),
         )
+
+    def _customer(self) -> str:
+        """One of fewer people than there are sales: some buy again."""
+        return f"customer-{self._orders**2 % CUSTOMERS}@shop.example"

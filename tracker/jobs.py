@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import Engine, Text, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from tracker import aside, changes, conversionfile, conversions, days, losses, signing, testcodes
+from tracker import aside, changes, conversionfile, conversions, days, losses, matchkeys, signing, testcodes
 from tracker.config import Settings
 from tracker.extensions import empty_journal
 from tracker.models import Report, Salt
@@ -86,6 +86,13 @@ def clear_imports(on: Installation, now: datetime) -> None:
     conversionfile.clear(on.settings.data_dir, now)
 
 
+def erase_match_keys(on: Installation, now: datetime) -> None:
+    """Takes what networks match customers by, of those not heard of for the time that reports are kept."""
+    kept_days = on.settings.retention_days
+    with Session(on.engine) as session:
+        matchkeys.tidy(session, now - timedelta(days=kept_days) if kept_days else None)
+
+
 def trim_orphans(on: Installation, now: datetime) -> None:
     """Drops the sums of unknown codes that no page shows any more: codes come from strangers, without end."""
     on.store.forget_orphans((now.astimezone(UTC).date() - ORPHANS_KEPT - date(1970, 1, 1)).days)
@@ -127,6 +134,7 @@ TABLE: tuple[tuple[Job, int], ...] = (
     (destroy_salts, int(SALTS_LOOKED_AT.total_seconds())),
     (apply_retention, 3600),
     (empty_reports, 6 * 3600),
+    (erase_match_keys, 3600),
     (empty_aside, 3600),
     (trim_orphans, 3600),
     (trim_changes, 3600),

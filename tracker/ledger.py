@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from tracker import customers
+from tracker import customers, matchkeys
 from tracker.claims import PIXEL, Claim
 from tracker.matching import HAND, is_outside
 from tracker.models import Campaign, Conversion, LedgerEntry, Report
@@ -82,13 +82,20 @@ def _write(session: Session, conversion: Conversion, before: Balance, via: str) 
 
 
 def respect(session: Session, conversion: Conversion, claim: Claim) -> bool:
-    """Takes the customer from a sale once any report of it came under Global Privacy Control; whether that is new."""
-    if not claim.gpc or conversion.gpc:
-        return False
-    conversion.gpc, conversion.customer = True, None
-    for report in session.scalars(select(Report).where(Report.conversion_id == conversion.id)):
-        report.params = {name: value for name, value in report.params.items() if name != customers.NAME}
-    return True
+    """Takes the customer from a sale once any report of it came under Global Privacy Control; whether that is new.
+
+    Whoever any report of such a sale names, before or after, has said no for all their sales.
+    """
+    named = {claim.customer} if conversion.gpc else set()
+    is_new = claim.gpc and not conversion.gpc
+    if is_new:
+        named.add(conversion.customer)
+        conversion.gpc, conversion.customer = True, None
+        for report in session.scalars(select(Report).where(Report.conversion_id == conversion.id)):
+            named.add(report.params.get(customers.NAME))
+            report.params = {name: value for name, value in report.params.items() if name != customers.NAME}
+    matchkeys.opt_out(session, conversion.workspace_id, named)
+    return is_new
 
 
 def _fill_missing(conversion: Conversion, claim: Claim) -> bool:

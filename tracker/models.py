@@ -29,6 +29,7 @@ UTM_MAX = 255
 NAME_MAX = 120
 CLICKS = "kind = 2"  # Kind.CLICK, as an index can be told
 TESTS = "verdict = 11"  # Verdict.TEST
+KNOWN = "customer IS NOT NULL"
 
 
 class Instant(TypeDecorator[datetime]):
@@ -196,7 +197,14 @@ class Conversion(Base):
             "ix_conversions_converted",
             *("campaign_id", "converted_at_ms", "status", "outside_window", "link_id", "currency", "minor"),
         ),
-        Index("ix_conversions_customer", "workspace_id", "customer"),
+        # So does all that audiences ask of those whose customer is known.
+        Index(
+            "ix_conversions_customer",
+            *("workspace_id", "customer", "converted_at_ms", "status", "goal", "currency", "minor"),
+            *("campaign_id", "is_test", "gpc"),
+            sqlite_where=text(KNOWN),
+            postgresql_where=text(KNOWN),
+        ),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
-from tracker import clickid, credited, customers, paths
+from tracker import clickid, credited, customers, matchkeys, paths
 from tracker.config import Secrets
 from tracker.errors import Invalid, NotFound
 from tracker.extensions import empty_journal
 from tracker.models import Conversion, Report, Workspace
+from tracker.reported import Identity
 from tracker.salesums import SaleSums
 from tracker.stores import Dimension, EventId, EventStore, StoredEvent
 
@@ -30,9 +31,15 @@ class Held:
     reports: list[Report] = field(default_factory=list)
     events: dict[EventId, StoredEvent] = field(default_factory=dict)
     visitors: list[EventId] = field(default_factory=list)
+    identities: list[Identity] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.conversions or self.reports or self.events)
+        return bool(self.conversions or self.reports or self.events or self.match_keys)
+
+    @property
+    def match_keys(self) -> list[Identity]:
+        """Whom networks could match; of the others it is kept that they said no."""
+        return [identity for identity in self.identities if not identity.opted_out]
 
     def add_visitor(self, store: EventStore, at_ms: int, nonce: int) -> None:
         """Everything of the visitor who made an event, on that event's day."""
@@ -48,6 +55,7 @@ def of_customer(session: Session, store: EventStore, workspace: Workspace, custo
     hashed = customers.customer_hash(customer, key)
     conversions = _conversions(session, workspace, Conversion.customer == hashed)
     held = Held(conversions, _reports(session, workspace, conversions, hashed))
+    held.identities = matchkeys.of_customers(session, workspace, [hashed])
     return _with_visitors(session, store, held)
 
 
@@ -67,6 +75,8 @@ def of_visitor(session: Session, store: EventStore, workspace: Workspace, click_
         near = _conversions(session, workspace, Conversion.click_at_ms.in_(instants))
         held.conversions += [each for each in near if (each.click_at_ms, each.click_nonce) in ids]
     held.reports = _reports(session, workspace, held.conversions, None)
+    named = {each.customer for each in held.conversions} | {each.params.get(customers.NAME) for each in held.reports}
+    held.identities = matchkeys.of_customers(session, workspace, filter(None, named))
     return _with_visitors(session, store, held)
 
 
@@ -121,6 +131,7 @@ def forget(session: Session, store: EventStore, engine: Engine, held: Held) -> N
     for start in range(0, len(held.reports), IN_MAX):
         ids = [report.id for report in held.reports[start : start + IN_MAX]]
         session.execute(update(Report).where(Report.id.in_(ids)).values(params={}, agent=None))
+    matchkeys.forget(session, held.identities)
     sums.write(session)
     session.commit()
     empty_journal(engine)

@@ -81,7 +81,7 @@ def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[
     kept = {
         _storable(name[:NAME_MAX]): _storable(_cropped(name, value)) if name in ALIASES else NOT_KEPT
         for name, value in params.items()
-        if name not in (customers.NAME, customers.SEALED)
+        if name not in customers.NAMES
     }
     if customer_key is not None:
         if not customers.is_hash(sealed):

@@ -23,6 +23,8 @@ PAGES = {
     "link": "/app/links/look",
     "edit": "/app/links/look/edit",
     "conversions": "/app/conversions",
+    "audiences": "/app/audiences",
+    "audience-builder": "/app/audiences/new?start=clicked-not-converted",
     "events": "/app/events",
     "events-of-a-link": "/app/events?code=look",
     "left-out": "/app/filtered",

@@ -6,6 +6,7 @@ from flask import Flask
 
 from tracker.web import (
     account,
+    audiences,
     callers,
     campaigns,
     checker,
@@ -15,6 +16,7 @@ from tracker.web import (
     events,
     filters,
     formats,
+    identities,
     imports,
     install,
     leftout,
@@ -33,12 +35,14 @@ AREAS = (
     conversions.pages,
     imports.pages,
     debugger.pages,
+    audiences.pages,
     events.pages,
     leftout.pages,
     install.pages,
     settings.pages,
     filters.pages,
     checker.pages,
+    identities.pages,
     callers.pages,
     windows.pages,
 )

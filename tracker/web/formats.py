@@ -230,6 +230,16 @@ def value(name: str, key: str | None) -> str:
     return str(names.get(key, key))
 
 
+def value_of(key: str | None, name: str) -> str:
+    """The same where a template has the value first."""
+    return value(name, key)
+
+
+def multiple(times: float) -> str:
+    """How many times as much: `1.4 ×`."""
+    return f"{format_decimal(round(times, 1), format='#,##0.0', locale=number_locale())} ×"
+
+
 def register(app: Flask) -> None:
     filters = (
         number,
@@ -248,6 +258,8 @@ def register(app: Flask) -> None:
         lag,
         signed_number,
         size,
+        value_of,
+        multiple,
     )
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(words=words, this_zone=zone)
