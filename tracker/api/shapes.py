@@ -168,13 +168,14 @@ def difference(found: Difference | None) -> dict[str, float | None] | None:
 
 
 def point(found: Point) -> dict[str, Any]:
-    return {
+    shape = {
         "at": found.at.isoformat(),
         "impressions": found.impressions,
         "clicks": found.clicks,
         "conversions": found.conversions,
-        "complete": None if found.complete is None else round(found.complete, COMPLETE_PLACES),
     }
+    # Known of every step of a series, or of none.
+    return shape if found.complete is None else shape | {"complete": round(found.complete, COMPLETE_PLACES)}
 
 
 def group(found: Group) -> dict[str, Any]:
