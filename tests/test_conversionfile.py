@@ -62,7 +62,7 @@ def test_a_file_is_tried_first_and_stored_when_told_to(
     assert answer.status_code == 303
     page = owner.get(answer.location).text
     assert "nothing is stored yet" in page
-    assert [page.count(f">{word}</span>") for word in ("recorded", "duplicate", "unmatched", "refused")] == [1, 1, 2, 2]
+    assert [page.count(f">{word}</span>") for word in ("recorded", "duplicate", "unmatched", "refused")] == [2, 2, 2, 2]
     assert (count(session, Conversion), count(session, Report)) == (0, 0)
     page = through(owner, page, "record")
     assert "Stored" in page
@@ -75,6 +75,9 @@ def test_a_file_is_tried_first_and_stored_when_told_to(
         ("5", "refused"),
     ]
     assert "value" in table[3]["errors"]
+    assert [row["order"] for row in table] == ["A-1", "A-1", "A-2", "A-3"]
+    table = list(csv.DictReader(io.StringIO(owner.get(f"{answer.location}/errors.csv").text)))
+    assert [row["row"] for row in table] == ["4", "5"]
     assert {report.via for report in session.scalars(select(Report))} == {"import"}
     owner.post(f"{answer.location}/drop")
     assert owner.get(answer.location).status_code == 404
@@ -97,13 +100,14 @@ def test_it_goes_on_where_it_was_stopped_and_no_row_is_recorded_twice(
     file = io.BytesIO(f"order,cid,value\n{lines}".encode())
     keys = settings.secrets.keys
     kept = conversionfile.keep(settings.data_dir, workspace, file, keys, days.now())
-    assert conversionfile.go_on(session, workspace, kept, keys, dry_run=False).done == 3
+    assert conversionfile.go_on(session, workspace, kept, keys, dry_run=False) == 3
     # A crash after the commit and before its lines were written, and one in the middle of a line.
     log = kept.log(dry_run=False)
     log.write_bytes(log.read_bytes().splitlines(keepends=True)[0] + b'{"row": 3, "res')
     found = conversionfile.find(settings.data_dir, workspace, kept.name)
-    while not (state := conversionfile.go_on(session, workspace, found, keys, dry_run=False)).is_over:
+    while conversionfile.go_on(session, workspace, found, keys, dry_run=False) < 10:
         pass
+    state = conversionfile.progress(found, dry_run=False)
     assert (state.done, state.results) == (10, {"recorded": 10})
     assert (count(session, Conversion), count(session, Report), count(session, LedgerEntry)) == (10, 10, 10)
 
@@ -116,7 +120,8 @@ def test_a_dry_run_knows_what_its_earlier_rows_would_have_made(
     file = io.BytesIO(f"order,cid,value\nA-1,{cid},1\nA-1,{cid},2\n".encode())
     kept = conversionfile.keep(settings.data_dir, workspace, file, keys, days.now())
     conversionfile.go_on(session, workspace, kept, keys, dry_run=True)
-    state = conversionfile.go_on(session, workspace, kept, keys, dry_run=True)
+    conversionfile.go_on(session, workspace, kept, keys, dry_run=True)
+    state = conversionfile.progress(kept, dry_run=True)
     assert state.results == {"recorded": 1, "updated": 1}
     assert count(session, Report) == 0
 
@@ -189,6 +194,39 @@ def test_a_file_is_its_workspaces_own(owner: FlaskClient, upload: Upload, settin
         assert owner.get(path).status_code == 404
 
 
+def test_each_row_is_shown_with_what_would_become_of_it(
+    owner: FlaskClient, upload: Upload, cid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracker.web.imports.PAGE_SIZE", 2)
+    text = f"order,cid,customer\nA-1,{cid},grace@example.org\nA-2,,\nA-3,{cid},\nA-4,{cid},\n"
+    path = upload(text).location
+
+    def shown(query: str = "") -> list[str]:
+        return re.findall(r"<code>order=(A-\d)</code>", owner.get(path + query).text)
+
+    assert shown() == ["A-1", "A-2"]
+    following = re.search(r'href="([^"]+)" rel="next"', owner.get(path).text)
+    assert following is not None
+    assert shown(following[1].removeprefix(path)) == ["A-3", "A-4"]
+    assert shown("?result=unmatched") == ["A-2"]
+    assert shown("?result=recorded&after=2") == ["A-3", "A-4"]
+    page = owner.get(path).text
+    assert "customer_" not in page
+    assert "grace@example.org" not in page
+
+
+def test_what_networks_match_people_by_is_kept_of_a_file_only_where_the_workspace_keeps_it(
+    settings: Settings, session: Session, workspace: Workspace
+) -> None:
+    file = b"order,customer\nA-1,ada@example.org\n"
+    for keeps in (False, True):
+        workspace.keeps_identities = keeps
+        kept = conversionfile.keep(settings.data_dir, workspace, io.BytesIO(file), settings.secrets.keys, days.now())
+        [row] = kept.rows()
+        assert ("customer_match" in row.cells) is keeps
+        assert "customer_hash" in row.cells
+
+
 def test_the_command_takes_a_file(database: Database, session: Session, cid: str, tmp_path: Path) -> None:
     file = tmp_path / "sales.csv"
     file.write_text(f"order,cid,value\nA-1,{cid},10\nA-2,{cid},x\n")
@@ -217,3 +255,29 @@ def test_the_api_takes_a_file(api: Api, cid: str, session: Session, settings: Se
     assert count(session, Conversion) == 1
     assert api("POST", "/conversions/import", data="colour\nred\n").status_code == 422
     assert list((settings.data_dir / conversionfile.FOLDER).iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["application/x-ndjson", "application/jsonl; charset=utf-8"])
+def test_the_api_takes_json_lines(api: Api, cid: str, session: Session, kind: str) -> None:
+    lines = [
+        json.dumps({"order_id": "A-1", "cid": cid, "value": 10.5, "currency": "EUR", "ts": days.now().isoformat()}),
+        "",
+        json.dumps({"order": "A-2", "colour": "red"}),
+        "[1]",
+        "{",
+        json.dumps({"order": "A-3", "cid": cid, "value": "ten"}),
+    ]
+    for dry_run, reports in (("?dry_run=1", 0), ("", 2)):
+        done = api("POST", f"/conversions/import{dry_run}", data="\n".join(lines), headers={"Content-Type": kind})
+        assert done.status_code == 200, done.text
+        assert done.json["results"] == {"recorded": 1, "refused": 4}
+        assert [(row["row"], row["result"]) for row in done.json["rows"]] == [
+            (1, "recorded"),
+            (2, "refused"),
+            (3, "refused"),
+            (4, "refused"),
+            (5, "refused"),
+        ]
+        assert "colour: There is no such field" in done.json["rows"][1]["errors"]
+        assert count(session, Report) == reports
+    assert session.scalars(select(Conversion)).one().minor == 1050

@@ -25,7 +25,7 @@ ROWS = (
     ("pipeline",),
     ("schema",),
     ("reports",),
-    ("audit", "bulk", "debugging", "inbox", "jobs"),
+    ("audit", "bulk", "corrections", "debugging", "inbox", "jobs"),
     ("conversionfile",),
     ("aside", "audiences", "checking", "conversions", "links", "privacy", "snippets"),
     ("callers", "paths", "received"),

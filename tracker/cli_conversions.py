@@ -37,15 +37,17 @@ def bring_in(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
             state = conversionfile.progress(upload, dry_run=dry_run)
             with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown:
                 rows = shown.add_task("", total=state.rows)
-                while not state.is_over:
-                    state = conversionfile.go_on(session, workspace, upload, keys, dry_run=dry_run)
-                    shown.update(rows, completed=state.done)
+                done = 0
+                while done < state.rows:
+                    done = conversionfile.go_on(session, workspace, upload, keys, dry_run=dry_run)
+                    shown.update(rows, completed=done)
+            state = conversionfile.progress(upload, dry_run=dry_run)
             if as_json:
-                found = conversionfile.outcomes(upload, dry_run=dry_run)
-                click.echo(json.dumps([conversionfile.as_row(done) for done in found], ensure_ascii=False))
+                found = conversionfile.lines(upload, dry_run=dry_run)
+                click.echo(json.dumps([conversionfile.as_row(line) for line in found], ensure_ascii=False))
             else:
-                for done in state.faults:
-                    click.echo("row {row}: {result}. {errors}".format(**conversionfile.as_row(done)), err=True)
+                for fault in state.faults:
+                    click.echo(f"row {fault.row}: {fault.result}. {conversionfile.told(fault)}", err=True)
                 told = ", ".join(f"{n:,} {result}" for result, n in sorted(state.results.items()))
                 click.echo(f"{'Would be: ' if dry_run else ''}{told}.", err=True)
         finally:

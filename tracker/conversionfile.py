@@ -12,7 +12,7 @@ import io
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -123,7 +123,7 @@ def read(file: BinaryIO) -> Iterator[sheets.Row]:
     for count, row in enumerate(sheets.read(file, _columns), start=1):
         if count > ROWS_MAX:
             raise Invalid({"file": f"At most {ROWS_MAX:,} rows; cut the file in two."})
-        yield _with_seconds(row) if "ts" in row.cells else row
+        yield _with_seconds(row)
 
 
 def _columns(cells: list[str]) -> list[str]:
@@ -135,9 +135,25 @@ def _columns(cells: list[str]) -> list[str]:
     return names
 
 
+def read_lines(file: BinaryIO) -> Iterator[sheets.Row]:
+    """The same of JSON lines: each an object of a report's parameters, as a callback would send it; numbered from 1."""
+    for count, line in enumerate(filter(None, map(bytes.strip, file)), start=1):
+        if count > ROWS_MAX:
+            raise Invalid({"file": f"At most {ROWS_MAX:,} rows; cut the file in two."})
+        try:
+            cells = claims.read_params("", line, "application/json")
+        except Invalid as error:
+            yield sheets.Row(count, {}, error.errors)
+            continue
+        unknown = {
+            name: f"There is no such field; there are {', '.join(COLUMNS)}." for name in set(cells) - set(COLUMNS)
+        }
+        yield sheets.Row(count, {}, unknown) if unknown else _with_seconds(sheets.Row(count, cells, {}))
+
+
 def _with_seconds(row: sheets.Row) -> sheets.Row:
-    text = row.cells["ts"].strip()
-    if text.isdecimal():
+    text = row.cells.get("ts", "").strip()
+    if not text or text.isdecimal():
         return row
     try:
         at = datetime.fromisoformat(text)
@@ -148,7 +164,15 @@ def _with_seconds(row: sheets.Row) -> sheets.Row:
     return row._replace(cells={**row.cells, "ts": str(int(at.timestamp()))})
 
 
-def keep(data_dir: Path, workspace: Workspace, file: IO[bytes], keys: Keys, now: datetime) -> Upload:
+def keep(
+    data_dir: Path,
+    workspace: Workspace,
+    file: IO[bytes],
+    keys: Keys,
+    now: datetime,
+    *,
+    read: Callable[[BinaryIO], Iterator[sheets.Row]] = read,
+) -> Upload:
     """Keeps what an uploaded file says for a day. Raises Invalid for one that cannot be read or is one too many."""
     folder = data_dir / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -159,17 +183,24 @@ def keep(data_dir: Path, workspace: Workspace, file: IO[bytes], keys: Keys, now:
     content = file.read(BYTES_MAX + 1)
     if len(content) > BYTES_MAX:
         raise Invalid({"file": f"A file has at most {BYTES_MAX:,} bytes; cut it in two."})
-    rows = [row._replace(cells=_sealed(row.cells, keys.customer)) for row in read(io.BytesIO(content))]
+    rows = [row._replace(cells=_sealed(row.cells, keys.customer, workspace)) for row in read(io.BytesIO(content))]
     if not rows:
         raise Invalid({"file": "There is no row in this file."})
     upload.fill(rows)
     return upload
 
 
-def _sealed(cells: Mapping[str, str], key: bytes) -> Mapping[str, str]:
-    """A customer who is too long to be one stays, and is refused by name."""
-    too_long = len(cells.get(customers.NAME, "")) > customers.CUSTOMER_MAX
-    return cells if too_long else customers.seal_params(cells, key)
+def _sealed(cells: Mapping[str, str], key: bytes, workspace: Workspace) -> Mapping[str, str]:
+    """A customer who is too long to be one stays, and is refused by name.
+
+    What networks match people by is written into the folder only where the workspace keeps it.
+    """
+    if len(cells.get(customers.NAME, "")) > customers.CUSTOMER_MAX:
+        return cells
+    sealed = customers.seal_params(cells, key)
+    if not workspace.keeps_identities:
+        sealed.pop(customers.MATCHED, None)
+    return sealed
 
 
 def clear(data_dir: Path, now: datetime) -> None:
@@ -189,8 +220,8 @@ def find(data_dir: Path, workspace: Workspace, name: str) -> Upload:
     return Upload(folder, name)
 
 
-def go_on(session: Session, workspace: Workspace, upload: Upload, keys: Keys, *, dry_run: bool) -> Progress:
-    """Takes the next slice of rows, and answers how far the file is. A dry run leaves nothing but what it found."""
+def go_on(session: Session, workspace: Workspace, upload: Upload, keys: Keys, *, dry_run: bool) -> int:
+    """Takes the next slice of rows, and answers how many are done. A dry run leaves nothing but what it found."""
     with upload.alone():
         log = upload.log(dry_run=dry_run)
         before = sum(1 for _ in _lines(log))
@@ -206,7 +237,7 @@ def go_on(session: Session, workspace: Workspace, upload: Upload, keys: Keys, *,
             session.commit()
         with log.open("ab") as written:
             written.write(b"".join(orjson.dumps(each._asdict()) + b"\n" for each in done))
-    return progress(upload, dry_run=dry_run)
+    return before + len(done)
 
 
 def _one(
@@ -249,6 +280,22 @@ def outcomes(upload: Upload, *, dry_run: bool) -> Iterator[Done]:
         yield Done(**orjson.loads(line))
 
 
+class Line(NamedTuple):
+    """A row as it was given, and what became of it."""
+
+    done: Done
+    cells: Mapping[str, str]
+
+
+def lines(
+    upload: Upload, *, dry_run: bool, result: str | None = None, after: int = 0, limit: int | None = None
+) -> Iterator[Line]:
+    """Rows that are done with what became of each, in order, those after row number `after`."""
+    pairs = zip(upload.rows(), outcomes(upload, dry_run=dry_run), strict=False)
+    wanted = (Line(done, row.cells) for row, done in pairs if done.row > after and result in (None, done.result))
+    return islice(wanted, limit)
+
+
 def _lines(log: Path) -> Iterator[bytes]:
     """The whole lines: one that a crash cut short is cut off, and its row is done again."""
     if not log.exists():
@@ -261,12 +308,20 @@ def _lines(log: Path) -> Iterator[bytes]:
     yield from content[:whole].splitlines()
 
 
-def as_row(done: Done) -> dict[str, Any]:
+def as_row(line: Line) -> dict[str, Any]:
     """A row of the list of what became of a file."""
+    done, cells = line
     return {
         "row": done.row,
+        "order": cells.get("order"),
+        "cid": cells.get("cid"),
         "result": done.result,
         "campaign": done.campaign,
         "reason": done.reason,
-        "errors": "; ".join(f"{field}: {text}" for field, text in done.errors.items()),
+        "errors": told(done),
     }
+
+
+def told(done: Done) -> str:
+    """What is wrong with a row, in one line."""
+    return "; ".join(f"{field}: {text}" for field, text in done.errors.items())

@@ -1,4 +1,4 @@
-"""The inbox of reports: what came in, looked through by filters; judged again, given by hand, corrected."""
+"""The inbox of reports: what came in and what it became, looked through by filters; judged again."""
 
 from __future__ import annotations
 
@@ -8,38 +8,41 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy.orm import Session, selectinload
 
-from tracker import clickid, conversions, days, ledger
-from tracker.claims import CALLBACK, IMPORT, PIXEL, STATUSES, TEXT_MAX
+from tracker import conversions, days
+from tracker.claims import CALLBACK, GOAL_DEFAULT, IMPORT, PIXEL, TEXT_MAX
 from tracker.config import Keys
 from tracker.conversions import JUDGED_AGAIN
-from tracker.errors import Invalid, NotFound
-from tracker.events import Kind, Verdict
-from tracker.models import Campaign, Conversion, Link, Report, Workspace
-from tracker.money import Money
+from tracker.errors import NotFound
+from tracker.matching import HINTS
+from tracker.models import Conversion, Link, Report, Workspace
+from tracker.reported import Touch
 from tracker.salesums import SaleSums
-from tracker.stores import EventStore, StoredEvent, Wanted
 
 RESULTS = ("recorded", "updated", "duplicate", "unmatched", "refused", "test")
+# Why nothing came of a report: no click, or a word of whoever refused it.
+REASONS = (*HINTS, "bad_value", "bad_signature", "replayed", "address_not_allowed")
 VIAS = (PIXEL, CALLBACK, IMPORT)
 MATCHED_BY = ("click", "customer", "view", "hand")
 RETRIED_AT_ONCE = 200  # reports, in one transaction
-CANDIDATES_MAX = 20  # clicks offered to match a report by hand
 SALES_OF_REPORT_MAX = 200  # reports shown of one conversion
 ID_MAX = 2**63 - 1
-_DAY_MS = 86_400_000
-_CANDIDATE_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedReports:
-    """What is looked for among reports; `None` is any. `sale` is an order or a click id, exactly; `until` is not in."""
+    """What is looked for among reports; `None` is any. `sale` is an order or a click id, exactly; `until` is not in.
+
+    `goal` and `status` are those of the conversion that a report belongs to, or else what it said itself.
+    """
 
     result: str | None = None
     reason: str | None = None
     via: str | None = None
+    goal: str | None = None
+    status: str | None = None
     campaign_id: int | None = None
     sale: str | None = None
     since: datetime | None = None
@@ -83,9 +86,7 @@ def _of_reports(workspace: Workspace, wanted: WantedReports) -> Iterator[ColumnE
     ):
         if value is not None:
             yield column == value
-    if wanted.campaign_id is not None:
-        of_campaign = select(Conversion.id).where(Conversion.campaign_id == wanted.campaign_id)
-        yield Report.conversion_id.in_(of_campaign)
+    yield from _of_sales(workspace, wanted)
     if wanted.sale is not None:
         # Of a sale that is known by its conversion; else by what the report said, which few reports are asked for.
         known = select(Conversion.id).where(Conversion.workspace_id == workspace.id, _names(wanted.sale))
@@ -95,6 +96,22 @@ def _of_reports(workspace: Workspace, wanted: WantedReports) -> Iterator[ColumnE
         yield Report.at_ms >= days.to_ms(wanted.since)
     if wanted.until is not None:
         yield Report.at_ms < days.to_ms(wanted.until)
+
+
+def _of_sales(workspace: Workspace, wanted: WantedReports) -> Iterator[ColumnElement[bool]]:
+    """What the conversion has to be, or else the report has to say, where any of that is asked for."""
+    of, said = [Conversion.workspace_id == workspace.id], []
+    for name, column, default in (("goal", Conversion.goal, GOAL_DEFAULT), ("status", Conversion.status, "approved")):
+        if (value := getattr(wanted, name)) is not None:
+            of.append(column == value)
+            said.append(func.coalesce(func.nullif(Report.params[name].as_string(), ""), default) == value)
+    if wanted.campaign_id is not None:
+        of.append(Conversion.campaign_id == wanted.campaign_id)
+    if len(of) == 1:
+        return
+    known = Report.conversion_id.in_(select(Conversion.id).where(*of))
+    # A report without a conversion is of no campaign.
+    yield known if wanted.campaign_id is not None else or_(known, and_(Report.conversion_id.is_(None), *said))
 
 
 def _names(sale: str) -> ColumnElement[bool]:
@@ -111,7 +128,8 @@ def recorded(
     limit: int = 50,
 ) -> list[Conversion]:
     """Conversions, newest first, as `reports` finds reports."""
-    query = select(Conversion).where(Conversion.workspace_id == workspace.id)
+    shown = (selectinload(Conversion.campaign), selectinload(Conversion.link).lazyload(Link.campaign))
+    query = select(Conversion).options(*shown).where(Conversion.workspace_id == workspace.id)
     for column, value in (
         (Conversion.status, wanted.status),
         (Conversion.goal, wanted.goal),
@@ -154,11 +172,10 @@ def reports_of(session: Session, found: Conversion) -> list[Report]:
 
 
 class Retried(NamedTuple):
-    """How far a replay has come: how many were judged by result, and the id to go on below; `None` at the end."""
+    """What a slice of a replay came to: how many were judged by result, and the id of the last; `None` without any."""
 
     results: Mapping[str, int]
-    go_on: int | None
-    left: int
+    last_id: int | None
 
 
 def retry_some(
@@ -166,18 +183,23 @@ def retry_some(
 ) -> Retried:
     """Judges the next reports again of which nothing came so far, the newest first; commits.
 
-    To be called again with `go_on` until that is `None`. Whoever else does the same meanwhile doubles nothing.
+    To be called again below `last_id` until `left` says 0. Whoever else does the same meanwhile doubles nothing.
     """
-    query = select(Report).where(*_of_reports(workspace, wanted), Report.result.in_(JUDGED_AGAIN))
+    query = select(Report).where(*_open(workspace, wanted, before_id)).order_by(Report.id.desc())
+    found = list(session.scalars(query.limit(RETRIED_AT_ONCE)).unique())
+    return Retried(_retried(session, found, keys), found[-1].id if found else None)
+
+
+def left(session: Session, workspace: Workspace, wanted: WantedReports, before_id: int | None) -> int:
+    """How many reports a replay has still to go through."""
+    return session.scalar(select(func.count(Report.id)).where(*_open(workspace, wanted, before_id))) or 0
+
+
+def _open(workspace: Workspace, wanted: WantedReports, before_id: int | None) -> Iterator[ColumnElement[bool]]:
+    yield from _of_reports(workspace, wanted)
+    yield Report.result.in_(JUDGED_AGAIN)
     if before_id is not None:
-        query = query.where(Report.id < before_id)
-    found = list(session.scalars(query.order_by(Report.id.desc()).limit(RETRIED_AT_ONCE)).unique())
-    results = _retried(session, found, keys)
-    if len(found) < RETRIED_AT_ONCE:
-        return Retried(results, None, 0)
-    rest = select(func.count(Report.id)).where(*_of_reports(workspace, wanted), Report.result.in_(JUDGED_AGAIN))
-    left = session.scalar(rest.where(Report.id < found[-1].id)) or 0
-    return Retried(results, found[-1].id if left else None, left)
+        yield Report.id < before_id
 
 
 def retry_these(session: Session, workspace: Workspace, ids: Iterable[int], keys: Keys) -> Mapping[str, int]:
@@ -193,60 +215,17 @@ def _retried(session: Session, found: Iterable[Report], keys: Keys) -> Mapping[s
     return results
 
 
-class Candidate(NamedTuple):
-    """A click that a report may have come from, with the click id that says so."""
+class Step(NamedTuple):
+    """A click or an impression that led to a conversion."""
 
-    click: StoredEvent
+    touch: Touch
     link: Link
-    click_id: str
 
 
-def candidates(
-    session: Session, store: EventStore, workspace: Workspace, found: Report, key: clickid.Key
-) -> list[Candidate]:
-    """The last counted clicks before a report came in, the latest first; those under GPC have no click id."""
-    wanted = Wanted(kind=Kind.CLICK, verdict=Verdict.COUNTED, since_ms=found.at_ms - _CANDIDATE_DAYS * _DAY_MS)
-    before = store.search(workspace.id, wanted, before=(found.at_ms, found.nonce), limit=CANDIDATES_MAX)
-    clicks = [click for click in before.events if click.link_id is not None and click.visitor is not None]
-    ids = {click.link_id for click in clicks}
-    links = {link.id: link for link in session.scalars(select(Link).where(Link.id.in_(ids))).unique()}
-    return [
-        Candidate(click, link, clickid.make(key, link.id, click.at_ms, click.nonce))
-        for click in clicks
-        if (link := links.get(click.link_id or 0)) is not None
-    ]
-
-
-def match(
-    session: Session, workspace: Workspace, found: Report, keys: Keys, *, click_id: str, campaign: str
-) -> conversions.Outcome:
-    """Gives a report by hand to a click or to a campaign, by its slug; commits. Raises Invalid naming the field."""
-    if bool(click_id.strip()) == bool(campaign):
-        raise Invalid({"click_id": "Give a click id or a campaign, one of them."})
-    if click_id.strip():
-        outcome = conversions.give(session, found, keys, click_id=click_id)
-    else:
-        chosen = select(Campaign).where(Campaign.workspace_id == workspace.id, Campaign.slug == campaign)
-        outcome = conversions.give(session, found, keys, campaign=session.scalar(chosen))
-    session.commit()
-    return outcome
-
-
-def correct(session: Session, found: Conversion, *, status: str, amount: Money | None) -> bool:
-    """Changes status and value by hand, with rows in the ledger; commits. False where that is how it was."""
-    if status not in STATUSES:
-        raise Invalid({"status": f"A status is one of {', '.join(STATUSES)}."})
-    sums = SaleSums()
-    changed = ledger.correct(session, found, status, amount, sums)
-    sums.write(session)
-    session.commit()
-    return changed
-
-
-def reasons(session: Session, workspace: Workspace) -> list[str]:
-    """The reasons that there are to choose from."""
-    query = select(Report.reason).where(Report.workspace_id == workspace.id, Report.result.in_(JUDGED_AGAIN))
-    return sorted(reason for reason in session.scalars(query.distinct()) if reason)
+def way_of(session: Session, found: Conversion) -> list[Step]:
+    """The clicks and impressions that led to a conversion, the earliest first; none before the loader has looked."""
+    query = select(Touch, Link).join(Link, Link.id == Touch.link_id).where(Touch.conversion_id == found.id)
+    return [Step(touch, link) for touch, link in session.execute(query.order_by(Touch.position)).unique()]
 
 
 def goals(session: Session, workspace: Workspace) -> list[str]:

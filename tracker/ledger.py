@@ -67,6 +67,7 @@ def correct(session: Session, conversion: Conversion, status: str, amount: Money
     if conversion.money == amount_before and balance(conversion) == before:
         return False
     _write(session, conversion, before, HAND)
+    conversion.path_settled = False  # what each click on the way is credited with is to change too
     return True
 
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from flask import Response, request
 from sqlalchemy.orm import Session
 
-from tracker import campaigns, conversionfile, conversions, days, inbox, money
+from tracker import campaigns, conversionfile, conversions, corrections, days, inbox, money
 from tracker.api import shapes
 from tracker.api.access import protected, workspace
 from tracker.api.openapi import operation
@@ -26,13 +26,14 @@ from tracker.api.schemas import (
     read_body,
     read_query,
 )
-from tracker.api.tables import csv_stream, page_by_id
+from tracker.api.tables import csv_stream, page_by_id, with_local
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.inbox import WantedConversions, WantedReports
 from tracker.models import Conversion, Report, Workspace
 from tracker.services import services
 
+JSON_LINES = ("application/x-ndjson", "application/jsonl", "application/json-lines")
 IMPORTED_MAX = 1_000  # rows of a file that come in one request
 EXPORTED_AT_ONCE = 500
 blueprint = protected("api_conversions", __name__)
@@ -44,6 +45,8 @@ def wanted_reports(session: Session, own: Workspace, asked: Mapping[str, Any]) -
         result=asked.get("result"),
         reason=asked.get("reason"),
         via=asked.get("via"),
+        goal=asked.get("goal"),
+        status=asked.get("status"),
         **_common(session, own, asked),
     )
 
@@ -77,7 +80,8 @@ def _common(session: Session, own: Workspace, asked: Mapping[str, Any]) -> dict[
 def recorded() -> Response:
     query = read_query(ConversionsQuery)
     wanted = wanted_conversions(db.session(), workspace(), query)
-    return page_by_id(partial(inbox.recorded, db.session(), workspace(), wanted), shapes.conversion, query)
+    fetch = partial(inbox.recorded, db.session(), workspace(), wanted)
+    return page_by_id(fetch, shapes.conversion, query, exported=_is_exported)
 
 
 @blueprint.get("/conversions/<int:conversion_id>")
@@ -93,7 +97,7 @@ def correct(conversion_id: int) -> Response:
     asked = read_body(ConversionEdit)
     found = inbox.conversion(db.session(), workspace(), conversion_id)
     amount = read_amount(asked.get("value"), asked.get("currency"), found, workspace())
-    inbox.correct(db.session(), found, status=asked.get("status") or found.status, amount=amount)
+    corrections.correct(db.session(), found, status=asked.get("status") or found.status, amount=amount)
     return answer(200, shapes.conversion_with_ledger(found))
 
 
@@ -115,14 +119,24 @@ def read_amount(value: str | None, currency: str | None, found: Conversion, own:
 
 @blueprint.get("/conversions/reports")
 @blueprint.get("/conversions/reports.csv")
+@blueprint.get("/reports", endpoint="reports")
+@blueprint.get("/reports.csv", endpoint="reports")
 @operation("Every conversion report as it came in, with what became of it", query=ReportsQuery)
 def reported() -> Response:
     query = read_query(ReportsQuery)
     wanted = wanted_reports(db.session(), workspace(), query)
-    return page_by_id(partial(inbox.reports, db.session(), workspace(), wanted), shapes.report, query)
+    fetch = partial(inbox.reports, db.session(), workspace(), wanted)
+    return page_by_id(fetch, shapes.report, query, exported=_is_exported)
+
+
+@blueprint.get("/reports/<int:report_id>")
+@operation("A report, with what became of it")
+def show_report(report_id: int) -> Response:
+    return answer(200, shapes.report(inbox.report(db.session(), workspace(), report_id)))
 
 
 @blueprint.post("/conversions/reports/<int:report_id>/retry")
+@blueprint.post("/reports/<int:report_id>/retry", endpoint="retry_report")
 @operation("Judge a report again by what is known now")
 def retry(report_id: int) -> Response:
     found = inbox.report(db.session(), workspace(), report_id)
@@ -132,30 +146,34 @@ def retry(report_id: int) -> Response:
 
 
 @blueprint.post("/conversions/reports/<int:report_id>/match")
+@blueprint.post("/reports/<int:report_id>/match", endpoint="match_report")
 @operation("Give a report by hand to a click or to a campaign", body=ReportMatch)
 def match(report_id: int) -> Response:
     asked = read_body(ReportMatch)
     found = inbox.report(db.session(), workspace(), report_id)
     given = {name: asked.get(name) or "" for name in ("click_id", "campaign")}
-    inbox.match(db.session(), workspace(), found, services().settings.secrets.keys, **given)
+    corrections.match(db.session(), workspace(), found, services().settings.secrets.keys, **given)
     return answer(200, shapes.report(found))
 
 
 @blueprint.post("/conversions/import")
-@operation("Bring in conversions and corrections as CSV, a thousand rows at most", query=ImportQuery)
+@operation("Bring in conversions and corrections as CSV or JSON lines, a thousand rows at most", query=ImportQuery)
 def bring_in() -> Response:
-    """With `dry_run` nothing is stored. Rows are named as a spreadsheet numbers them."""
+    """With `dry_run` nothing is stored. Rows are named as a spreadsheet numbers them, of JSON lines by the line."""
     dry_run: bool = read_query(ImportQuery)["dry_run"]
     settings, own = services().settings, workspace()
     keys = settings.secrets.keys
-    upload = conversionfile.keep(settings.data_dir, own, io.BytesIO(request.get_data()), keys, days.now())
+    read = conversionfile.read_lines if request.mimetype in JSON_LINES else conversionfile.read
+    content = io.BytesIO(request.get_data())
+    upload = conversionfile.keep(settings.data_dir, own, content, keys, days.now(), read=read)
     try:
-        state = conversionfile.progress(upload, dry_run=dry_run)
-        if state.rows > IMPORTED_MAX:
+        rows_given = conversionfile.progress(upload, dry_run=dry_run).rows
+        if rows_given > IMPORTED_MAX:
             raise Invalid({"body": f"At most {IMPORTED_MAX:,} rows; the page and the command take more."})
-        while not state.is_over:
-            state = conversionfile.go_on(db.session(), own, upload, keys, dry_run=dry_run)
-        rows = [conversionfile.as_row(done) for done in conversionfile.outcomes(upload, dry_run=dry_run)]
+        while conversionfile.go_on(db.session(), own, upload, keys, dry_run=dry_run) < rows_given:
+            pass
+        state = conversionfile.progress(upload, dry_run=dry_run)
+        rows = [conversionfile.as_row(line) for line in conversionfile.lines(upload, dry_run=dry_run)]
     finally:
         upload.drop()
     return answer(200, {"stored": not dry_run, "results": state.results, "rows": rows})
@@ -177,9 +195,14 @@ def _pages(
     wanted: Any,
     shape: Callable[[Any], dict[str, Any]],
 ) -> Iterator[list[dict[str, Any]]]:
-    before_id = None
+    before_id, zone = None, ZoneInfo(own.timezone)
     while found := fetch(db.session(), own, wanted, before_id=before_id, limit=EXPORTED_AT_ONCE):
         before_id = found[-1].id
-        rows = [shape(row) for row in found if not row.gpc]
+        rows = [with_local(shape(row), zone) for row in found if _is_exported(row)]
         db.session.rollback()  # nothing is held while the reader takes its time
         yield rows
+
+
+def _is_exported(row: Report | Conversion) -> bool:
+    """Nobody reaches an export who asked not to be followed."""
+    return not row.gpc

@@ -158,7 +158,9 @@ class SalesQuery(PageQuery):
 
 class ReportsQuery(SalesQuery):
     result = fields.String(load_default=None, validate=validate.OneOf(inbox.RESULTS))
-    reason = fields.String(load_default=None, validate=SOUGHT)
+    reason = fields.String(load_default=None, validate=validate.OneOf(inbox.REASONS))
+    goal = fields.String(load_default=None, validate=SOUGHT)
+    status = fields.String(load_default=None, validate=validate.OneOf(STATUSES))
     via = fields.String(load_default=None, validate=validate.OneOf(inbox.VIAS))
 
 

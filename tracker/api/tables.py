@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
+from zoneinfo import ZoneInfo
 
 from flask import Response, request, stream_with_context
 
@@ -56,6 +58,17 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def with_local(row: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
+    """A row with the wall clock of a zone beside each instant in UTC: `sold_at_local` after `sold_at`."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        found[name] = value
+        if name.endswith("_at"):
+            local = datetime.fromisoformat(value).astimezone(zone) if value else None
+            found[f"{name}_local"] = f"{local:%Y-%m-%d %H:%M:%S}" if local else None
+    return found
+
+
 def csv_answer(rows: Sequence[Mapping[str, Any]]) -> Response:
     return Response("".join(_csv_pages([rows])), mimetype="text/csv")
 
@@ -95,14 +108,17 @@ def page_by_id(
     fetch: Callable[..., Sequence[Row]],
     shape: Callable[[Row], Mapping[str, Any]],
     query: Mapping[str, Any] | None = None,
+    exported: Callable[[Row], bool] = lambda _: True,
 ) -> Response:
     """One page of a list that is ordered by id, newest first. Raises Invalid for a bad limit or cursor.
 
-    `query` is one that has been read already, with a limit and a cursor among others.
+    `query` is one that has been read already, with a limit and a cursor among others. As CSV a page holds those rows
+    only that are `exported`.
     """
     query = read_query(PageQuery) if query is None else query
     found = fetch(before_id=_cursor_id(query["cursor"]), limit=query["limit"])
-    return page_answer([shape(row) for row in found], str(found[-1].id) if len(found) == query["limit"] else None)
+    shown = filter(exported, found) if wants_csv() else found
+    return page_answer([shape(row) for row in shown], str(found[-1].id) if len(found) == query["limit"] else None)
 
 
 def _cursor_id(cursor: str | None) -> int | None:

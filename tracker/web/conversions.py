@@ -9,9 +9,10 @@ from typing import Any
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from tracker import campaigns, conversions, days, inbox
+from tracker import campaigns, conversions, corrections, days, inbox
 from tracker.api import conversions as sales
 from tracker.api.schemas import ConversionsQuery, ReportsQuery, load
+from tracker.corrections import Foreseen
 from tracker.errors import Invalid, NotFound
 from tracker.extensions import db
 from tracker.inbox import WantedConversions, WantedReports
@@ -23,7 +24,7 @@ from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
 pages = Blueprint("conversions", __name__)
 responses.add_not_found(pages)
 
-REPORT_FILTERS = ("result", "reason", "via", "campaign", "sale", "from", "to")
+REPORT_FILTERS = ("result", "reason", "via", "goal", "status", "campaign", "sale", "from", "to")
 CONVERSION_FILTERS = ("status", "goal", "matched_by", "campaign", "sale", "from", "to")
 TICKED_MAX = PAGE_SIZE
 CAMPAIGNS_OFFERED = 200  # the newest
@@ -31,6 +32,7 @@ _SENTENCES = {
     "from": "A day as 2027-01-31.",
     "to": "A day as 2027-01-31.",
     "sale": "At most 200 characters, none of them a control character.",
+    "goal": "At most 200 characters, none of them a control character.",
     "campaign": "There is no such campaign.",
 }
 _CHOOSE = "Choose one of the list, or any."
@@ -80,7 +82,7 @@ def reports(workspace: Workspace) -> ResponseReturnValue:
         has_any=bool(found) or inbox.any_of(session, Report, workspace),
         asked=_asked(REPORT_FILTERS),
         errors=errors,
-        reasons=inbox.reasons(session, workspace),
+        goals=inbox.goals(session, workspace),
         campaigns=campaigns.listed(session, workspace, before_id=None, limit=CAMPAIGNS_OFFERED),
         unmatched=conversions.unmatched_count(session, workspace),
         judged_again=conversions.JUDGED_AGAIN,
@@ -132,20 +134,44 @@ def recorded_csv(workspace: Workspace) -> ResponseReturnValue:
 @pages.post("/conversions/replay")
 @signed_in
 def replay(workspace: Workspace) -> ResponseReturnValue:
-    """Judges the reports that a filter leaves again, a slice at a time: the page goes on by itself where it can."""
-    results: Counter[str] = Counter({name: _number(f"was_{name}") for name in inbox.RESULTS})
+    """Judges a slice of the reports that a filter leaves again; the page that follows says how far it is."""
+    so_far = _so_far(request.form)
     try:
         wanted = _wanted_reports(workspace)
     except Invalid:
         return redirect(url_for("conversions.inbox", **_asked(REPORT_FILTERS)), code=303)
-    before_id = _number("before") or None
+    before_id = _number(request.form, "before") or None
     retried = inbox.retry_some(db.session(), workspace, wanted, services().settings.secrets.keys, before_id=before_id)
-    results.update(retried.results)
-    return render_template("conversions/replay.html", results=+results, retried=retried, asked=_asked(REPORT_FILTERS))
+    so_far.update(retried.results)
+    state: dict[str, Any] = {f"was_{name}": n for name, n in so_far.items() if n}
+    state["before"] = retried.last_id or before_id or 1
+    return redirect(url_for("conversions.replayed", **_asked(REPORT_FILTERS), **state), code=303)
 
 
-def _number(name: str) -> int:
-    text = request.form.get(name, "")
+@pages.get("/conversions/replay")
+@signed_in
+def replayed(workspace: Workspace) -> ResponseReturnValue:
+    """How far a replay is: it may be reloaded, left, and gone on with at its address, by itself where it can."""
+    try:
+        wanted = _wanted_reports(workspace)
+    except Invalid:
+        return redirect(url_for("conversions.inbox", **_asked(REPORT_FILTERS)), code=303)
+    before_id = _number(request.args, "before") or None
+    return render_template(
+        "conversions/replay.html",
+        results=+_so_far(request.args),
+        before=before_id,
+        left=inbox.left(db.session(), workspace, wanted, before_id),
+        asked=_asked(REPORT_FILTERS),
+    )
+
+
+def _so_far(values: Mapping[str, str]) -> Counter[str]:
+    return Counter({name: _number(values, f"was_{name}") for name in inbox.RESULTS})
+
+
+def _number(values: Mapping[str, str], name: str) -> int:
+    text = values.get(name, "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else 0
 
 
@@ -171,7 +197,11 @@ def report(workspace: Workspace, report_id: int) -> ResponseReturnValue:
 
 
 def _report_page(
-    workspace: Workspace, found: Report, typed: Mapping[str, str], errors: Mapping[str, str]
+    workspace: Workspace,
+    found: Report,
+    typed: Mapping[str, str],
+    errors: Mapping[str, str],
+    foreseen: Foreseen | None = None,
 ) -> ResponseReturnValue:
     session, secrets = db.session(), services().settings.secrets
     is_open = found.result in conversions.JUDGED_AGAIN
@@ -179,12 +209,13 @@ def _report_page(
         "conversions/report.html",
         report=found,
         is_open=is_open,
-        candidates=inbox.candidates(session, services().store, workspace, found, secrets.click_key)
+        candidates=corrections.candidates(session, services().store, workspace, found, secrets.click_key)
         if is_open and not found.gpc
         else [],
         campaigns=campaigns.listed(session, workspace, before_id=None, limit=CAMPAIGNS_OFFERED),
         typed=typed,
         errors=errors,
+        foreseen=foreseen,
     )
     return page, 422 if errors else 200
 
@@ -199,52 +230,96 @@ def retry(workspace: Workspace, report_id: int) -> ResponseReturnValue:
     return redirect(url_for("conversions.report", report_id=report_id), code=303)
 
 
+@pages.post("/conversions/reports/<int:report_id>/match/try")
+@signed_in
+def try_match(workspace: Workspace, report_id: int) -> ResponseReturnValue:
+    """Shows what would become of a report that is given to a click, chosen or typed, or to a campaign."""
+    session, typed, errors, foreseen = db.session(), _typed_match(), {}, None
+    found = inbox.report(session, workspace, report_id)
+    try:
+        foreseen = corrections.foresee_match(session, workspace, found, services().settings.secrets.keys, **typed)
+    except Invalid as error:
+        errors = dict(error.errors)
+    return _report_page(workspace, inbox.report(session, workspace, report_id), typed, errors, foreseen)
+
+
 @pages.post("/conversions/reports/<int:report_id>/match")
 @signed_in
 def match(workspace: Workspace, report_id: int) -> ResponseReturnValue:
-    """Gives a report to a click, chosen or typed, or to a campaign."""
+    """Gives a report to a click or to a campaign."""
     found = inbox.report(db.session(), workspace, report_id)
-    typed = {name: request.form.get(name, "").strip() for name in ("click_id", "campaign")}
-    typed["click_id"] = typed["click_id"] or request.form.get("chosen", "")
+    typed = _typed_match()
     try:
-        outcome = inbox.match(db.session(), workspace, found, services().settings.secrets.keys, **typed)
+        outcome = corrections.match(db.session(), workspace, found, services().settings.secrets.keys, **typed)
     except Invalid as error:
         db.session.rollback()
         return _report_page(workspace, inbox.report(db.session(), workspace, report_id), typed, error.errors)
-    flash(f"Given by hand: {words.of_result(outcome.result)}, campaign {outcome.campaign}.")
+    told = f"Given by hand: {words.of_result(outcome.result)}, campaign {outcome.campaign}."
+    flash(f"{told} To take a sale back, correct its status to rejected.")
     return redirect(url_for("conversions.show", conversion_id=outcome.conversion_id), code=303)
 
 
-@pages.get("/conversions/recorded/<int:conversion_id>")
+def _typed_match() -> dict[str, str]:
+    typed = {name: request.form.get(name, "").strip() for name in ("click_id", "campaign")}
+    return typed | {"click_id": typed["click_id"] or request.form.get("chosen", "")}
+
+
+@pages.get("/conversions/<int:conversion_id>")
 @signed_in
 def show(workspace: Workspace, conversion_id: int) -> ResponseReturnValue:
     return _conversion_page(inbox.conversion(db.session(), workspace, conversion_id), {}, {})
 
 
-def _conversion_page(found: Conversion, typed: Mapping[str, str], errors: Mapping[str, str]) -> ResponseReturnValue:
+def _conversion_page(
+    found: Conversion, typed: Mapping[str, str], errors: Mapping[str, str], foreseen: Foreseen | None = None
+) -> ResponseReturnValue:
     page = render_template(
         "conversions/show.html",
         conversion=found,
         reports=inbox.reports_of(db.session(), found),
+        way=inbox.way_of(db.session(), found),
         clicked_at=days.from_ms(found.click_at_ms),
         typed=typed,
         errors=errors,
+        foreseen=foreseen,
     )
     return page, 422 if errors else 200
 
 
-@pages.post("/conversions/recorded/<int:conversion_id>/correct")
+@pages.post("/conversions/<int:conversion_id>/correct/try")
+@signed_in
+def try_correction(workspace: Workspace, conversion_id: int) -> ResponseReturnValue:
+    """Shows the rows that a correction would add to the ledger."""
+    session, errors, foreseen = db.session(), {}, None
+    found = inbox.conversion(session, workspace, conversion_id)
+    typed = _typed_correction()
+    try:
+        foreseen = corrections.foresee_correction(session, found, **_corrected(typed, found, workspace))
+    except Invalid as error:
+        errors = dict(error.errors)
+    return _conversion_page(inbox.conversion(session, workspace, conversion_id), typed, errors, foreseen)
+
+
+@pages.post("/conversions/<int:conversion_id>/correct")
 @signed_in
 def correct(workspace: Workspace, conversion_id: int) -> ResponseReturnValue:
     """Changes status and value by hand: a row more in the ledger."""
     found = inbox.conversion(db.session(), workspace, conversion_id)
-    typed: dict[str, Any] = {name: request.form.get(name, "").strip() for name in ("status", "value", "currency")}
+    typed = _typed_correction()
     try:
-        amount = sales.read_amount(typed["value"], typed["currency"], found, workspace)
-        changed = inbox.correct(db.session(), found, status=typed["status"], amount=amount)
+        changed = corrections.correct(db.session(), found, **_corrected(typed, found, workspace))
     except Invalid as error:
         db.session.rollback()
-        found = inbox.conversion(db.session(), workspace, conversion_id)
-        return _conversion_page(found, typed, error.errors)
+        return _conversion_page(inbox.conversion(db.session(), workspace, conversion_id), typed, error.errors)
     flash("Corrected: a row more stands in the ledger." if changed else "That is how it was: nothing changed.")
     return redirect(url_for("conversions.show", conversion_id=conversion_id), code=303)
+
+
+def _typed_correction() -> dict[str, str]:
+    return {name: request.form.get(name, "").strip() for name in ("status", "value", "currency")}
+
+
+def _corrected(typed: Mapping[str, str], found: Conversion, workspace: Workspace) -> dict[str, Any]:
+    """Raises Invalid naming the field."""
+    amount = sales.read_amount(typed["value"], typed["currency"], found, workspace)
+    return {"status": typed["status"], "amount": amount}

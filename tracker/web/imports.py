@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from tracker import conversionfile, days
+from tracker import conversionfile, days, inbox
 from tracker.api.tables import csv_stream
-from tracker.conversionfile import Upload
+from tracker.conversionfile import Line, Upload
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.services import services
 from tracker.web import responses
-from tracker.web.access import signed_in
+from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
 
 pages = Blueprint("imports", __name__)
 responses.add_not_found(pages)
@@ -87,17 +88,21 @@ def drop(workspace: Workspace, name: str) -> ResponseReturnValue:
 def rows_csv(workspace: Workspace, name: str) -> ResponseReturnValue:
     """What became of every row, or would."""
     found = _find(workspace, name)
-    return csv_stream(_lines(found, dry_run=not found.is_begun), f"{name}-rows.csv")
+    return csv_stream(_listed(conversionfile.lines(found, dry_run=not found.is_begun)), f"{name}-rows.csv")
 
 
-def _lines(found: Upload, *, dry_run: bool) -> Iterator[list[dict[str, Any]]]:
-    rows = []
-    for done in conversionfile.outcomes(found, dry_run=dry_run):
-        rows.append(conversionfile.as_row(done))
-        if len(rows) == LINES_AT_ONCE:
-            yield rows
-            rows = []
-    yield rows
+@pages.get("/conversions/import/<name>/errors.csv")
+@signed_in
+def errors_csv(workspace: Workspace, name: str) -> ResponseReturnValue:
+    """Those rows alone that need another look."""
+    found = _find(workspace, name)
+    faults = (line for line in conversionfile.lines(found, dry_run=not found.is_begun) if line.done.errors)
+    return csv_stream(_listed(faults), f"{name}-errors.csv")
+
+
+def _listed(lines: Iterator[Line]) -> Iterator[list[dict[str, Any]]]:
+    while some := [conversionfile.as_row(line) for line in islice(lines, LINES_AT_ONCE)]:
+        yield some
 
 
 def _find(workspace: Workspace, name: str) -> Upload:
@@ -115,9 +120,20 @@ def _go_on(workspace: Workspace, found: Upload, *, dry_run: bool) -> ResponseRet
 
 
 def _page(found: Upload, errors: dict[str, str] | None = None) -> ResponseReturnValue:
-    tried = conversionfile.progress(found, dry_run=True)
-    done = conversionfile.progress(found, dry_run=False) if found.is_begun else None
+    is_begun = found.is_begun
+    state = conversionfile.progress(found, dry_run=not is_begun)
+    result = request.args.get("result") if request.args.get("result") in inbox.RESULTS else None
+    after = id_from_query("after") or 0
+    lines = conversionfile.lines(found, dry_run=not is_begun, result=result, after=after, limit=PAGE_SIZE + 1)
+    shown = list(lines)
     page = render_template(
-        "conversions/imported.html", name=found.name, tried=tried, done=done, errors=errors or {}, limits=conversionfile
+        "conversions/imported.html",
+        name=found.name,
+        state=state,
+        is_begun=is_begun,
+        lines=shown[:PAGE_SIZE],
+        after=shown[PAGE_SIZE - 1].done.row if len(shown) > PAGE_SIZE else None,
+        result=result,
+        errors=errors or {},
     )
     return page, 422 if errors else 200

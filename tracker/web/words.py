@@ -42,12 +42,6 @@ RESULTS = {
 }
 RESULT_TONES = {"unmatched": "warning", "refused": "bad", "duplicate": "plain", "test": "plain"}
 VIAS = {"pixel": "pixel", "callback": "callback", "import": "file", "hand": "by hand"}
-MATCHED_BY = {
-    "click": "its click id",
-    "customer": "a click of the same customer",
-    "view": "an impression, without a click",
-    "hand": "hand",
-}
 # What became of a report under a test code, or would have.
 TRIED = {
     "recorded": "would be a new conversion",
@@ -108,8 +102,20 @@ REASONS = {
     "bad_click_id": "click id not genuine",
     "foreign_click_id": "another workspace's click id",
     "unknown_link": "link no longer stored",
+    "signature_required": "not signed",
     "bad_value": "bad value",
+    "bad_signature": "bad signature",
+    "replayed": "signature used before",
+    "address_not_allowed": "from an address that may not report",
     "test": "test",
+}
+# How a click is known to have led to a sale.
+TOUCHED = {
+    "report": "named by the report",
+    "script": "kept by t.js",
+    "customer": "another device of the customer",
+    "visitor": "the same visitor that day",
+    "forgotten": "forgotten since",
 }
 STATUSES = {"pending": "pending", "approved": "approved", "rejected": "rejected", "refunded": "refunded"}
 # Each model of attribution: its name, and what it does.
@@ -237,8 +243,8 @@ def result_choices() -> list[tuple[str, str]]:
     return [(word, of_result(word)) for word in RESULTS]
 
 
-def reason_choices(found: list[str]) -> list[tuple[str, str]]:
-    return [(word, reason(word)) for word in found]
+def reason_choices() -> list[tuple[str, str]]:
+    return list(REASONS.items())
 
 
 def via_choices() -> list[tuple[str, str]]:
