@@ -42,12 +42,6 @@ RESULTS = {
 }
 RESULT_TONES = {"unmatched": "warning", "refused": "bad", "duplicate": "plain", "test": "plain"}
 VIAS = {"pixel": "pixel", "callback": "callback", "import": "file", "hand": "by hand"}
-MATCHED_BY = {
-    "click": "its click id",
-    "customer": "a click of the same customer",
-    "view": "an impression, without a click",
-    "hand": "hand",
-}
 # What became of a report under a test code, or would have.
 TRIED = {
     "recorded": "would be a new conversion",
