@@ -17,8 +17,10 @@ from sqlalchemy.orm import Session
 
 from tests.conftest import Api
 from tracker import accounts, inbox
+from tracker.audit import Audit
 from tracker.config import Settings
 from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
+from tracker.stores import EventStore
 
 MakeLink = Callable[..., Link]
 Send = Callable[..., Any]
@@ -278,7 +280,13 @@ def test_ticked_reports_are_judged_again(owner: FlaskClient, send: Send, session
 
 
 def test_a_correction_by_hand_is_a_row_more_in_the_ledger(
-    owner: FlaskClient, send: Send, click: Callable[..., str], session: Session
+    owner: FlaskClient,
+    send: Send,
+    click: Callable[..., str],
+    session: Session,
+    engine: Engine,
+    store: EventStore,
+    load: Callable[[], int],
 ) -> None:
     send(cid=click(), order="A-1", value="49.90", currency="EUR")
     sale = session.scalars(select(Conversion)).one()
@@ -302,6 +310,10 @@ def test_a_correction_by_hand_is_a_row_more_in_the_ledger(
         ("hand", "refunded", -4500, "USD"),
     ]
     assert owner.post(f"{path}/correct", data={"status": "sold"}).status_code == 422
+    session.rollback()
+    load()
+    audit = Audit(engine, store)
+    assert [drift for day in audit.days for drift in audit.drifts(day)] == []
 
 
 def test_exports_hold_what_the_filter_leaves_and_nobody_under_gpc(
