@@ -53,11 +53,11 @@ class SqlReader:
         found = self._sums(rollup_parts, rollup_part_days, ("dimension", "value_id", "kind"), of, start, end)
         with self._engine.connect() as connection:
             names = texts_by_id(connection, (row[1] for row in found))
-        parts: dict[Dimension, list[Part]] = {dimension: [] for dimension in dimensions}
+        parts: dict[int, list[Part]] = {dimension: [] for dimension in dimensions}
         for dimension, value, kind, n, unique_n in found:
             if n and kind in SHOWN:
-                parts[Dimension(dimension)].append(Part(names[value], kind, n, unique_n))
-        return parts
+                parts[dimension].append(Part(names[value], kind, n, unique_n))
+        return {dimension: parts[dimension] for dimension in dimensions}
 
     def select(
         self,
@@ -78,9 +78,9 @@ class SqlReader:
         self, fine: Table, coarse: Table, keys: tuple[str, ...], of: Of, start: int, end: int
     ) -> list[tuple[int, ...]]:
         """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser rollup."""
-        query = over(fine, coarse, keys, of, start, end)
+        query, given = over(fine, coarse, keys, of, start, end)
         with self._engine.connect() as connection:
-            return [tuple(int(value) for value in row) for row in connection.execute(query)]
+            return [tuple(map(int, row)) for row in connection.execute(query, given)]
 
     def series(
         self, campaign_id: int, spans: Sequence[Span], step: int, links: frozenset[int] | None = None
