@@ -457,6 +457,8 @@ HASH = "0123456789abcdef" * 2
             f'{{"order":"A1","Customer":"ada","customer":"ada","mail":"ada","customer_hash":"{HASH}"}}',
             f'{{"order":"A1","customer_hash":"{HASH}"}}',
         ),
+        (Kind.CALLBACK, '{"said":{"order":"A-1","mail":"ada"},"call":{"payload":"YWRh"}}', '{"order":"A-1"}'),
+        (Kind.CALLBACK, '{"said":"ada"}', ""),
         (Kind.CALLBACK, "[ada]", ""),
         (Kind.CALLBACK, '["ada"]', ""),
         (Kind.CLICK, "prefetch", "prefetch"),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, Table, select, text, update
 from sqlalchemy.orm import Session
 
-from tracker import clickid, conversions, days, privacy, saleaudit
+from tracker import clickid, conversions, days, privacy, saleaudit, settling
 from tracker.claims import Sighting
 from tracker.config import Settings
 from tracker.events import Verdict
@@ -105,12 +105,13 @@ class Shop:
         orders = [f"{self._name}-{sale}" for sale in sales]
         columns = (Conversion.id, Conversion.click_at_ms, Conversion.click_nonce)
         clicks: dict[int, StoredEvent] = {}
+        named: dict[int, tuple[int, int]] = {}
         for number, at_ms, nonce in self._session.execute(select(*columns).where(Conversion.order_id.in_(orders))):
             known = {dimension.word: value for dimension in Dimension}
             click: Any = SimpleNamespace(at_ms=at_ms - 1_000, nonce=nonce, verdict=int(Verdict.COUNTED), **known)
-            clicks[number] = click
+            clicks[number], named[number] = click, (at_ms, nonce)
         if clicks:
-            conversions.settle(self._session, clicks)
+            settling.settle(self._session, clicks, named)
 
 
 SALES = st.integers(0, 4)

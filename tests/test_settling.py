@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.crowd import Crowd
-from tracker import filters
+from tracker import filters, settling
 from tracker.events import Kind, Verdict
 from tracker.filters import Typed
 from tracker.models import Conversion, Link, Report, Workspace
@@ -113,3 +113,20 @@ def test_a_sale_is_nobodys_once_any_report_of_it_came_under_global_privacy_contr
     sale = sale_of(session)
     assert (sale.gpc, sale.customer, sale.minor) == (True, None, 500)
     assert not any("customer" in params for params in session.scalars(select(Report.params)))
+
+
+def test_a_sale_that_another_click_took_over_meanwhile_is_not_settled_on_the_first(
+    crowd: Crowd, workspace: Workspace, session: Session, link: Link, load: Load, store: EventStore
+) -> None:
+    """Between the look at the clicks and the writing somebody's report may move the sale."""
+    first, second = cid_of(crowd.get("/teapot")), cid_of(crowd.get("/teapot", "Mozilla/5.0 (iPhone) Safari/604.1"))
+    load()
+    crowd.get(f"/c/{workspace.key}?cid={first}&order=1")
+    sale = sale_of(session)
+    looked_for = (sale.click_at_ms, sale.click_nonce)
+    click = store.find_clicks([looked_for])[looked_for]
+    sale.click_nonce, sale.click_id = sale.click_nonce + 1, second
+    session.commit()
+    settling.settle(session, {sale.id: click}, {sale.id: looked_for})
+    moved = sale_of(session)
+    assert (moved.click_settled, moved.click_nonce) == (False, looked_for[1] + 1)

@@ -28,7 +28,7 @@ ROWS = (
     ("audit", "bulk", "corrections", "debugging", "inbox", "jobs"),
     ("conversionfile",),
     ("aside", "audiences", "checking", "conversions", "links", "privacy", "snippets"),
-    ("callers", "paths", "received"),
+    ("callers", "paths", "received", "settling"),
     ("credited",),
     ("ledger",),
     ("matching", "signing"),

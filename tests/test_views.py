@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
 import pytest
@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from tests.crowd import CHROME, IPHONE, Crowd
 from tracker.models import Campaign, Conversion, LedgerEntry, Link, Report, Salt, Workspace
 from tracker.reported import Credited, Touch, ViewWait
-from tracker.stores import EventStore
-from tracker.sums import VisitorView
+from tracker.stores import EventStore, StoredEvent
+from tracker.stores.reading import SqlReader
 
 MakeLink = Callable[..., Link]
 HOUR_S = 3_600
@@ -235,7 +235,7 @@ def test_a_callback_is_nobodys_browser(
     assert session.scalar(select(func.count()).select_from(ViewWait)) == 0
 
 
-def test_whose_impressions_these_were_is_forgotten_with_the_salt_and_with_the_visitor(
+def test_a_visitor_who_is_forgotten_has_seen_nothing(
     see: Callable[..., None],
     buy: Callable[..., None],
     load: Callable[[], int],
@@ -244,16 +244,33 @@ def test_whose_impressions_these_were_is_forgotten_with_the_salt_and_with_the_vi
     workspace: Workspace,
 ) -> None:
     see()
-    see(IPHONE, "198.51.100.7")
     load()
-    (first, second) = session.scalars(select(VisitorView).order_by(VisitorView.at_ms))
-    day = first.bucket // 96
-    session.rollback()
-    store.forget_visitor(first.at_ms, first.nonce)
-    assert list(session.scalars(select(VisitorView.visitor))) == [second.visitor]
+    (view,) = store.recent(workspace.id, before=None, limit=9)
+    store.forget_visitor(view.at_ms, view.nonce)
     buy()
     load()
     assert matched(session) == []
-    session.rollback()
-    store.forget_visitors(day + 1)
-    assert list(session.scalars(select(VisitorView.visitor))) == []
+
+
+def test_many_sales_are_held_against_what_was_seen_by_one_search(
+    see: Callable[..., None],
+    buy: Callable[..., None],
+    load: Callable[[], int],
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searches = []
+    search = SqlReader.views_of
+
+    def counted(self: SqlReader, visitors: Collection[int], since_ms: int, until_ms: int) -> list[StoredEvent]:
+        searches.append(len(visitors))
+        return search(self, visitors, since_ms, until_ms)
+
+    monkeypatch.setattr(SqlReader, "views_of", counted)
+    for number in range(5):
+        see(CHROME, f"192.0.2.{number}")
+    for number in range(6):
+        buy(CHROME, f"192.0.2.{number}", query=f"order=B-{number}")
+    load()
+    assert matched(session) == ["view"] * 5
+    assert len(searches) == 1

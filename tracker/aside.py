@@ -65,7 +65,11 @@ def _reduced_json(text: str) -> str:
         return ""
     if not isinstance(found, dict):
         return ""
-    return orjson.dumps({name: value for name, value in found.items() if _is_kept(name, "=", str(value))}).decode()
+    # Of one that waited for the database the rest is its signature, and may be all of its message.
+    said = found.get("said", found)
+    if not isinstance(said, dict):
+        return ""
+    return orjson.dumps({name: value for name, value in said.items() if _is_kept(name, "=", str(value))}).decode()
 
 
 def _host_of(referrer: str) -> str:

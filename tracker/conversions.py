@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from sqlalchemy import and_, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
@@ -14,23 +13,19 @@ from tracker import clickid, customers, days, ledger, matching, matchkeys, recei
 from tracker.claims import CALLBACK, CLOCK_TOLERANCE_S, GOAL_DEFAULT, PIXEL, Claim, Sighting, understand
 from tracker.config import Keys
 from tracker.errors import Invalid, NotAllowed, Unverified
-from tracker.events import Verdict
 from tracker.extensions import insert_into
 from tracker.matching import HINTS, Found, Match
 from tracker.models import Campaign, Conversion, Report, Workspace
 from tracker.received import Outcome as Outcome
 from tracker.salesums import COUNTING as COUNTING
 from tracker.salesums import VIEW, SaleSums
-from tracker.stores import Dimension, StoredEvent
+from tracker.stores import StoredEvent
 
-SETTLE_WITHIN = timedelta(days=7)  # as long as a click may wait in a spool
-SETTLE_MAX = 500
 WAITED = timedelta(days=30)  # that an unmatched report is tried again by itself
 TRIED_AGAIN_AFTER = timedelta(hours=1)
 KEYS_SPREAD_WITHIN = timedelta(days=1)  # over all machines
 LOOKED_AT_MAX = 10_000  # unmatched reports, the latest, in one run
 RETRIED_MAX = 500
-NOBODYS = (Verdict.TEST, Verdict.INTERNAL)  # verdicts of clicks whose sales count nowhere
 JUDGED_AGAIN = ("unmatched", "refused", "test")
 
 
@@ -351,46 +346,3 @@ def _known(session: Session, workspace: Workspace, claim: Claim, found: Found | 
 def unmatched_count(session: Session, workspace: Workspace) -> int:
     query = select(func.count(Report.id)).where(Report.workspace_id == workspace.id, Report.result == "unmatched")
     return session.scalar(query) or 0
-
-
-class Unsettled(NamedTuple):
-    """A conversion whose click has not been looked at yet."""
-
-    id: int
-    click_at_ms: int
-    click_nonce: int
-
-
-def unsettled(session: Session, now: datetime, after_id: int) -> list[Unsettled]:
-    """Conversions whose click has not been looked at yet, in the order of their ids: it may still be in the spool."""
-    columns = (Conversion.id, Conversion.click_at_ms, Conversion.click_nonce)
-    fresh = and_(Conversion.click_settled.is_(False), Conversion.created_at >= now - SETTLE_WITHIN)
-    query = select(*columns).where(fresh, Conversion.id > after_id).order_by(Conversion.id).limit(SETTLE_MAX)
-    return [Unsettled(*row) for row in session.execute(query)]
-
-
-def settle(session: Session, clicks: Mapping[int, StoredEvent]) -> None:
-    """Marks conversions, by id, whose click has been found and, where need was, counted; commits.
-
-    What is known of the click is copied to the conversion, which breaks down by it from then on. It may be another
-    than was named: the first of a double click. A sale that came of a test, or of somebody who is internal, is a test.
-    """
-    rows = [
-        {
-            "id": conversion_id,
-            "click_settled": True,
-            "path_settled": False,
-            "click_at_ms": click.at_ms,
-            "click_nonce": click.nonce,
-            **{f"click_{dimension.word}": getattr(click, dimension.word) for dimension in Dimension},
-        }
-        for conversion_id, click in clicks.items()
-    ]
-    sums = SaleSums()
-    sums.before_all(session, clicks)
-    session.execute(update(Conversion), rows)
-    tried_out = [conversion_id for conversion_id, click in clicks.items() if click.verdict in NOBODYS]
-    session.execute(update(Conversion).where(Conversion.id.in_(tried_out)).values(is_test=True))
-    sums.after_all(session, clicks)
-    sums.write(session)
-    session.commit()

@@ -63,11 +63,11 @@ def correct(session: Session, conversion: Conversion, status: str, amount: Money
     conversion.status = status
     if amount is not None:
         conversion.minor, conversion.currency = amount
+    conversion.path_settled = False  # what models of attribution credit is found anew
     sums.after(conversion)
     if conversion.money == amount_before and balance(conversion) == before:
         return False
     _write(session, conversion, before, HAND)
-    conversion.path_settled = False  # what each click on the way is credited with is to change too
     return True
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Column, Connection, Executable, Select, Table, func, select, text, union_all
+from sqlalchemy import Column, Connection, Executable, Select, Table, bindparam, func, select, text, union_all
 
 from tracker.days import BUCKET_MS
 from tracker.extensions import insert_into
 
 DAY_MS = 86_400_000
 DAY = DAY_MS // BUCKET_MS  # in buckets
+STATEMENTS_MAX = 256  # kept, of those that read sums
 
 Rows = Sequence[tuple[Any, ...]]
 # Whose rows: the value of a column, or one of several.
@@ -81,25 +83,40 @@ def freeze(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-def over(fine: Table, coarse: Table, keys: Sequence[str], of: Of, start: int, end: int) -> Select[Any]:
-    """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser table."""
+def over(
+    fine: Table, coarse: Table, keys: tuple[str, ...], of: Of, start: int, end: int
+) -> tuple[Select[Any], dict[str, int]]:
+    """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser table.
+
+    A statement and its parameters: one statement serves all periods, for to put it together costs more than to run it.
+    """
     first_day, last_day = -(-start // DAY), end // DAY
+    values = {name: value if isinstance(value, tuple) else (value,) for name, value in of.items()}
+    given = {f"{name}_{i}": each for name, several in values.items() for i, each in enumerate(several)}
+    shape = tuple((name, len(several)) for name, several in values.items())
+    if first_day >= last_day:
+        return _over(fine, None, keys, shape), given | {"from_0": start, "to_0": end}
+    cuts = (start, first_day * DAY), (first_day, last_day), (last_day * DAY, end)
+    bounds = {f"{name}_{i}": cut for i, pair in enumerate(cuts) for name, cut in zip(("from", "to"), pair, strict=True)}
+    return _over(fine, coarse, keys, shape), given | bounds
+
+
+@lru_cache(maxsize=STATEMENTS_MAX)
+def _over(fine: Table, coarse: Table | None, keys: tuple[str, ...], shape: tuple[tuple[str, int], ...]) -> Select[Any]:
+    """`shape` names the columns that tell whose rows these are, with how many values of each."""
     names = (*keys, *added_columns(fine))
-    if first_day < last_day:
-        parts = [
-            _part(fine, fine.c.bucket, names, of, start, first_day * DAY),
-            _part(coarse, coarse.c.day, names, of, first_day, last_day),
-            _part(fine, fine.c.bucket, names, of, last_day * DAY, end),
-        ]
-    else:
-        parts = [_part(fine, fine.c.bucket, names, of, start, end)]
-    both = union_all(*parts).subquery()
+    cut = [(fine, fine.c.bucket)]
+    if coarse is not None:
+        cut = [*cut, (coarse, coarse.c.day), *cut]
+    both = union_all(*(_part(table, by, names, shape, i) for i, (table, by) in enumerate(cut))).subquery()
     by = [both.c[name] for name in keys]
     return select(*by, *(func.sum(both.c[name]) for name in added_columns(fine))).group_by(*by)
 
 
-def _part(table: Table, by: Column[int], names: Sequence[str], of: Of, start: int, end: int) -> Select[Any]:
-    """The rows of a table from `start` to before `end` of the column that cuts it."""
+def _part(
+    table: Table, by: Column[int], names: Sequence[str], shape: tuple[tuple[str, int], ...], number: int
+) -> Select[Any]:
+    """The rows of a table in the part of a period that has this number."""
+    held = (table.c[name].in_([bindparam(f"{name}_{i}") for i in range(count)]) for name, count in shape)
     columns = [table.c[name] for name in names]
-    held = (table.c[name].in_(v if isinstance(v, tuple) else (v,)) for name, v in of.items())
-    return select(*columns).where(*held, by >= start, by < end)
+    return select(*columns).where(*held, by >= bindparam(f"from_{number}"), by < bindparam(f"to_{number}"))

@@ -261,17 +261,3 @@ class CreditDay(Base):
     currency: Mapped[str] = mapped_column(String(3), primary_key=True)
     millionths: Mapped[int] = mapped_column(BigInteger)
     minor: Mapped[int] = mapped_column(BigInteger)
-
-
-class VisitorView(Base):
-    """A visitor's counted impressions, by the quarter of an hour; kept as long as the day's salt.
-
-    In quarters, so that what is stored of the same time lies together: by the day alone each row would change a page.
-    """
-
-    __tablename__ = "visitor_views"
-    __table_args__ = {"sqlite_with_rowid": False}
-    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    visitor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    at_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    nonce: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from tracker import callers, claims, conversions, days
+from tracker import callers, claims, conversions, days, settling
 from tracker.config import Keys, Secrets
 from tracker.errors import NotAllowed, Unverified
 from tracker.events import Event, Kind, Verdict
@@ -141,8 +141,8 @@ class Settling:
     def go_on(self) -> None:
         """Looks at the next conversions whose click has not been found yet, and after the last begins anew."""
         with Session(self._engine) as session:
-            waiting = conversions.unsettled(session, days.now(), self._upto)
-            self._upto = waiting[-1].id if len(waiting) == conversions.SETTLE_MAX else 0
+            waiting = settling.unsettled(session, days.now(), self._upto)
+            self._upto = waiting[-1].id if len(waiting) == settling.SETTLE_MAX else 0
             clicks = self._store.find_clicks([(each.click_at_ms, each.click_nonce) for each in waiting])
             clicks = {event_id: self._first_of(click) for event_id, click in clicks.items()}
             # Each once, also where several sales came of it.
@@ -153,7 +153,8 @@ class Settling:
             )
             found = ((each.id, clicks.get((each.click_at_ms, each.click_nonce))) for each in waiting)
             if settled := {conversion_id: click for conversion_id, click in found if click is not None}:
-                conversions.settle(session, settled)
+                named = {each.id: (each.click_at_ms, each.click_nonce) for each in waiting}
+                settling.settle(session, settled, named)
 
     def _first_of(self, click: StoredEvent) -> StoredEvent:
         """The click that a double click repeats; itself where it is none, or where the first is not to be found."""

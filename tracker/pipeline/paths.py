@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from tracker import clickid, credited, days, paths
 from tracker.claims import PIXEL
 from tracker.config import Keys
-from tracker.conversions import SETTLE_WITHIN
 from tracker.credited import Step
 from tracker.events import Kind, Verdict
 from tracker.matching import CLICK, CUSTOMER, HAND
@@ -21,6 +20,7 @@ from tracker.models import Campaign, Conversion, Report
 from tracker.paths import TOUCHES_MAX
 from tracker.pipeline.enrich import DAY_MS
 from tracker.salesums import VIEW
+from tracker.settling import SETTLE_WITHIN
 from tracker.stores import EventId, EventStore, StoredEvent
 
 AT_ONCE = 100  # conversions; whoever reports one of them meanwhile waits

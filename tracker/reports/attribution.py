@@ -95,10 +95,10 @@ def build(
 def views(session: Session, campaign_id: int, spans: Sequence[Span], links: frozenset[int] | None = None) -> Credit:
     """Conversions that only a view stands behind, by the day of the impression, and their money: in no other figure."""
     of = {"campaign_id": campaign_id, "axis": int(Axis.CLICK)}
-    query = summing.over(sale_quarters, sale_days, ("link_id", "currency"), of, spans[0].start, spans[-1].end)
+    query, given = summing.over(sale_quarters, sale_days, ("link_id", "currency"), of, spans[0].start, spans[-1].end)
     return _credit(
         (currency, int(view_n) * WHOLE, int(view_minor))
-        for link_id, currency, _, _, _, view_n, view_minor in session.execute(query)
+        for link_id, currency, _, _, _, view_n, view_minor in session.execute(query, given)
         if links is None or link_id in links
     )
 
@@ -106,7 +106,7 @@ def views(session: Session, campaign_id: int, spans: Sequence[Span], links: froz
 def _read(session: Session, campaign_id: int, start: int, end: int) -> Iterable[Any]:
     """Sums over the buckets from `start` to before `end`."""
     keys = ("model", "link_id", "currency")
-    return session.execute(summing.over(QUARTERS, DAYS, keys, {"campaign_id": campaign_id}, start, end))
+    return session.execute(*summing.over(QUARTERS, DAYS, keys, {"campaign_id": campaign_id}, start, end))
 
 
 def _links(session: Session, ids: Sequence[int]) -> list[Link]:

@@ -19,8 +19,8 @@ from tracker.money import Money
 from tracker.reported import Touch
 from tracker.salesums import COUNTING, VIEW
 
-SAMPLE_MAX = 500  # conversions, the newest by their click
-TOUCHES_READ_MAX = 2_500
+SAMPLE_MAX = 200  # conversions, the newest by their click
+TOUCHES_READ_MAX = 1_000
 STEPS_MAX = 8  # of one path that are told apart: the first, and the latest others
 HOUR_MS = 3_600_000
 WITHIN_H = (1, 24, 7 * 24, 30 * 24)

@@ -17,7 +17,7 @@ from tracker.reports.series import Point
 from tracker.salesums import COUNTING, VIEW
 
 OBSERVED_MIN = 50
-OBSERVED_MAX = 500  # the newest of those whose click is older than the window: nothing more can come of it
+OBSERVED_MAX = 300  # the newest of those whose click is older than the window: nothing more can come of it
 WHOLE_FROM = 0.95
 PARTS = 24  # of a step, each with its own age
 DAY_MS = 86_400_000

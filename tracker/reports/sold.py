@@ -54,6 +54,7 @@ def sums(
     session: Session, campaign_id: int, start: int, end: int, selection: Selection = ALL, axis: Axis = Axis.CLICK
 ) -> list[Sum]:
     """Conversions from bucket `start` to before `end`, net of rejected and refunded ones, by link and currency."""
+    given: dict[str, int] = {}
     if selection.values:
         query = (
             select(
@@ -66,10 +67,10 @@ def sums(
         )
     else:
         of = {"campaign_id": campaign_id, "axis": int(axis)}
-        query = over(sale_quarters, sale_days, ("link_id", "currency"), of, start, end)
+        query, given = over(sale_quarters, sale_days, ("link_id", "currency"), of, start, end)
     return [
         Sum(link_id, currency or None, *map(int, added))
-        for link_id, currency, *added in session.execute(query)
+        for link_id, currency, *added in session.execute(query, given)
         if any(added) and (selection.links is None or link_id in selection.links)
     ]
 
@@ -96,12 +97,12 @@ def breakdowns(
     if selection.values or selection.links is not None or axis != Axis.CLICK:
         return _one_by_one(session, campaign_id, start, end, dimensions, selection, axis)
     of: Of = {"campaign_id": campaign_id, "dimension": tuple(map(int, dimensions))}
-    query = over(sale_parts, sale_part_days, ("dimension", "value", "currency"), of, start, end)
-    found: dict[Dimension, list[Sold]] = {dimension: [] for dimension in dimensions}
-    for dimension, value, currency, n, minor in session.execute(query):
+    query, given = over(sale_parts, sale_part_days, ("dimension", "value", "currency"), of, start, end)
+    found: dict[int, list[Sold]] = {dimension: [] for dimension in dimensions}
+    for dimension, value, currency, n, minor in session.execute(query, given):
         if n:
-            found[Dimension(dimension)].append(Sold(value or None, currency or None, int(n), int(minor)))
-    return found
+            found[dimension].append(Sold(value or None, currency or None, int(n), int(minor)))
+    return {dimension: found[dimension] for dimension in dimensions}
 
 
 class _Sums:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -323,10 +323,10 @@ class EventStore(Protocol):
         """Counted clicks of a visitor on the UTC day of an id and up to it: the latest, in the order of time."""
         ...
 
-    def views_of(self, visitor: int, day: int, before_ms: int) -> list[StoredEvent]:
-        """Counted impressions of a visitor on a UTC day (from 1970) up to an instant, the latest first.
+    def views_of(self, visitors: Collection[int], since_ms: int, until_ms: int) -> list[StoredEvent]:
+        """Counted impressions of any of these visitors in [since_ms, until_ms], the latest first.
 
-        Only as long as the day's visitors are not forgotten.
+        One with a remark came over a proxy, which is nobody's browser. Reads all that is stored of the time between.
         """
         ...
 

@@ -8,7 +8,7 @@ from typing import cast
 from sqlalchemy import Connection, Table, and_, delete, or_, update
 
 from tracker.reported import ViewWait
-from tracker.stores import firsts, views
+from tracker.stores import firsts
 from tracker.stores.contract import StoredEvent
 from tracker.stores.rollups import DAY_MS, VALUE_COLUMNS, Change, events
 from tracker.stores.rows import FLAGS, stored
@@ -44,7 +44,6 @@ def forget(connection: Connection, at_ms: int, nonce: int) -> list[Change]:
             seen = scope.seen.c
             is_theirs = and_(seen.day == at_ms // DAY_MS, seen.visitor == visitor)
             connection.execute(update(scope.seen).where(is_theirs).values(visitor=nobody))
-        views.forget(connection, at_ms // DAY_MS, visitor)
         waits = cast(Table, ViewWait.__table__)
         connection.execute(delete(waits).where(or_(waits.c.visitor == visitor, waits.c.visitor_before == visitor)))
     return changes

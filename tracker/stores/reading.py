@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 from sqlalchemy import Connection, Engine, Table, func, literal, or_, select
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Table, func, literal, or_, select
 from tracker.days import Span
 from tracker.events import Kind, Verdict
 from tracker.extensions import in_list
-from tracker.stores import selecting, views
+from tracker.stores import selecting
 from tracker.stores.contract import Cell, Dimension, EventId, Orphan, Part, Selected, Selection, Step, StoredEvent
 from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
@@ -31,6 +31,7 @@ PRUNED_BEFORE = "pruned_before_ms"
 
 marks = cast(Table, StoreMark.__table__)
 SHOWN = (Kind.IMPRESSION, Kind.CLICK)
+VIEWS_MAX = 20_000  # impressions of the visitors looked for, the latest
 
 
 class SqlReader:
@@ -52,11 +53,11 @@ class SqlReader:
         found = self._sums(rollup_parts, rollup_part_days, ("dimension", "value_id", "kind"), of, start, end)
         with self._engine.connect() as connection:
             names = texts_by_id(connection, (row[1] for row in found))
-        parts: dict[Dimension, list[Part]] = {dimension: [] for dimension in dimensions}
+        parts: dict[int, list[Part]] = {dimension: [] for dimension in dimensions}
         for dimension, value, kind, n, unique_n in found:
             if n and kind in SHOWN:
-                parts[Dimension(dimension)].append(Part(names[value], kind, n, unique_n))
-        return parts
+                parts[dimension].append(Part(names[value], kind, n, unique_n))
+        return {dimension: parts[dimension] for dimension in dimensions}
 
     def select(
         self,
@@ -77,9 +78,9 @@ class SqlReader:
         self, fine: Table, coarse: Table, keys: tuple[str, ...], of: Of, start: int, end: int
     ) -> list[tuple[int, ...]]:
         """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser rollup."""
-        query = over(fine, coarse, keys, of, start, end)
+        query, given = over(fine, coarse, keys, of, start, end)
         with self._engine.connect() as connection:
-            return [tuple(int(value) for value in row) for row in connection.execute(query)]
+            return [tuple(map(int, row)) for row in connection.execute(query, given)]
 
     def series(
         self, campaign_id: int, spans: Sequence[Span], step: int, links: frozenset[int] | None = None
@@ -173,13 +174,20 @@ class SqlReader:
             found = connection.execute(query.order_by(at_ms.desc(), nonce.desc()).limit(limit))
             return [StoredEvent(*row) for row in found][::-1]
 
-    def views_of(self, visitor: int, day: int, before_ms: int) -> list[StoredEvent]:
+    def views_of(self, visitors: Collection[int], since_ms: int, until_ms: int) -> list[StoredEvent]:
+        at_ms, nonce = events.c.at_ms, events.c.nonce
+        query = stored().where(
+            at_ms >= since_ms,
+            at_ms <= until_ms,
+            events.c.kind == Kind.IMPRESSION,
+            events.c.verdict == Verdict.COUNTED,
+            events.c.detail_id.is_(None),
+            events.c.link_id.is_not(None),
+            in_list(events.c.visitor, visitors),
+        )
         with self._engine.connect() as connection:
-            ids = views.ids_of(connection, day, visitor, before_ms)
-            found = _by_id(connection, ids)
-        rows = (found[row_id] for row_id in ids if row_id in found)
-        # A verdict may have been revised since.
-        return [row for row in rows if row.verdict == Verdict.COUNTED]
+            found = connection.execute(query.order_by(at_ms.desc(), nonce.desc()).limit(VIEWS_MAX))
+            return [StoredEvent(*row) for row in found]
 
 
 def _by_id(connection: Connection, ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:

@@ -24,7 +24,7 @@ from tracker import days, summing
 from tracker.events import Kind
 from tracker.extensions import insert_into
 from tracker.models import LoadedBatch
-from tracker.stores import audit, firsts, forgetting, views
+from tracker.stores import audit, firsts, forgetting
 from tracker.stores.contract import (
     Batch,
     Drift,
@@ -120,8 +120,6 @@ class SqlStore(SqlSearcher):
                 for row, value in zip(rows, values, strict=True)
             )
             self._add_to_rollups(connection, ones)
-            forgotten = connection.scalar(select(marks.c.value).where(marks.c.name == VISITORS_BEFORE)) or 0
-            views.note(connection, rows, forgotten)
         return ids
 
     def _unseen(self, rows: Sequence[StoredEvent]) -> list[StoredEvent]:
@@ -269,7 +267,6 @@ class SqlStore(SqlSearcher):
             self._mark(connection, VISITORS_BEFORE, before_day)
             for scope in firsts.SCOPES:
                 connection.execute(delete(scope.seen).where(scope.seen.c.day < before_day))
-            views.forget_before(connection, before_day)
 
     def forget_visitor(self, at_ms: int, nonce: int) -> int:
         with self._engine.begin() as connection:

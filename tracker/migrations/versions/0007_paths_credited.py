@@ -27,16 +27,6 @@ def upgrade() -> None:
             sqlite_with_rowid=False,
         )
     op.create_table(
-        "visitor_views",
-        sa.Column("bucket", sa.Integer(), autoincrement=False, nullable=False),
-        *(
-            sa.Column(name, sa.BigInteger(), autoincrement=False, nullable=False)
-            for name in ("visitor", "at_ms", "nonce")
-        ),
-        sa.PrimaryKeyConstraint("bucket", "visitor", "at_ms", "nonce", name=op.f("pk_visitor_views")),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
         "credited",
         sa.Column("conversion_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("campaign_id", sa.Integer(), nullable=False),
@@ -55,7 +45,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("view_waits", "credited", "visitor_views", "credit_days", "credit_quarters"):
+    for table in ("view_waits", "credited", "credit_days", "credit_quarters"):
         op.drop_table(table)
     # Of the version before nobody finds paths: they are found anew after the next upgrade.
     op.execute("DELETE FROM touches")
