@@ -24,7 +24,7 @@ PAGES = {
     "edit": "/app/links/look/edit",
     "conversions": "/app/conversions",
     "conversions-recorded": "/app/conversions/recorded",
-    "conversion": "/app/conversions/recorded/1",
+    "conversion": "/app/conversions/1",
     "report": "/app/conversions/reports/1",
     "import": "/app/conversions/import",
     "audiences": "/app/audiences",

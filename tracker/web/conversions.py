@@ -29,13 +29,14 @@ CONVERSION_FILTERS = ("status", "goal", "matched_by", "campaign", "sale", "from"
 TICKED_MAX = PAGE_SIZE
 CAMPAIGNS_OFFERED = 200  # the newest
 _SENTENCES = {
-    "from": "A day as 2027-01-31.",
-    "to": "A day as 2027-01-31.",
+    "from": "“{}” is no day as 2027-01-31.",
+    "to": "“{}” is no day as 2027-01-31.",
     "sale": "At most 200 characters, none of them a control character.",
     "goal": "At most 200 characters, none of them a control character.",
-    "campaign": "There is no such campaign.",
+    "campaign": "There is no campaign “{}”.",
 }
-_CHOOSE = "Choose one of the list, or any."
+_CHOOSE = "“{}” is none of the list."
+QUOTED_MAX = 40  # characters of what was asked for, in what is wrong with it
 
 
 def _asked(names: tuple[str, ...]) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def _asked(names: tuple[str, ...]) -> dict[str, Any]:
 
 def _sentences(errors: Mapping[str, str]) -> dict[str, str]:
     named = {"from" if name == "from_" else name for name in errors}
-    return {name: _SENTENCES.get(name, _CHOOSE) for name in named}
+    return {name: _SENTENCES.get(name, _CHOOSE).format(request.values.get(name, "")[:QUOTED_MAX]) for name in named}
 
 
 def _wanted_reports(workspace: Workspace) -> WantedReports:
@@ -54,7 +55,7 @@ def _wanted_reports(workspace: Workspace) -> WantedReports:
     except Invalid as error:
         raise Invalid(_sentences(error.errors)) from None
     except NotFound:
-        raise Invalid({"campaign": _SENTENCES["campaign"]}) from None
+        raise Invalid(_sentences({"campaign": ""})) from None
 
 
 def _wanted_conversions(workspace: Workspace) -> WantedConversions:
@@ -63,7 +64,7 @@ def _wanted_conversions(workspace: Workspace) -> WantedConversions:
     except Invalid as error:
         raise Invalid(_sentences(error.errors)) from None
     except NotFound:
-        raise Invalid({"campaign": _SENTENCES["campaign"]}) from None
+        raise Invalid(_sentences({"campaign": ""})) from None
 
 
 @pages.get("/conversions", endpoint="inbox")
