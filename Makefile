@@ -41,7 +41,7 @@ format: tools ## rewrite the code as `make check` wants it
 	@.venv/bin/ruff format --quiet .
 
 pictures: tools browser ## renew the README's pictures from the pages as they are
-	@$(PY) -m pytest --quiet tests/browser/test_look.py
+	@TRACKER_PICTURES=1 $(PY) -m pytest --quiet tests/browser/test_look.py
 	@mkdir -p docs/pictures
 	@cp build/pictures/campaign-desk-light.png docs/pictures/
 
