@@ -32,13 +32,14 @@ OWNER = "ada@example.org"
 PASSWORD = "correct horse battery"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
+    """Ended with the last of these tests: its event loop runs until then, and others want one of their own."""
     with sync_playwright() as playwright:
         yield playwright
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     executable = shutil.which("chromium")
     assert executable, "`make test` installs Debian's chromium"
@@ -49,7 +50,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def firefox(playwright: Playwright) -> Iterator[Browser]:
     browser = firefox_for(playwright)
     yield browser

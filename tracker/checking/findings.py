@@ -147,7 +147,10 @@ MEANINGS = {
         ERROR, "The page’s policy blocks the call", "Give the script the page’s nonce, or its hash to the directive."
     ),
     "csp_report": Meaning(
-        ERROR, "The page’s policy blocks reports", "Add the tracker’s address to connect-src and img-src."
+        WARNING,
+        "Reports have to go as scripts",
+        "t.js falls back to a script element, which any policy that lets it in lets through. Add the tracker’s address "
+        "to connect-src: such reports outlast the page.",
     ),
     "csp_request": Meaning(
         WARNING,

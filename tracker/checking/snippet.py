@@ -142,7 +142,7 @@ def _policies(view: View) -> Iterator[Finding]:
 
 
 def report_refusals(view: View) -> Iterator[Finding]:
-    """What a policy keeps the script from sending: first as a request, else as a picture."""
+    """What a policy keeps the script from sending: first as a request, else as a picture, and last as a script."""
     url = f"{split(view.url(view.working[0].get('src')))._replace(path='', query='', fragment='').geturl()}/c/x.gif"
     request = csp.request_refusal(view.policies_at(), "connect-src", url, view.page.url)
     picture = csp.request_refusal(view.policies_at(), "img-src", url, view.page.url)
