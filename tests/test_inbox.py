@@ -252,6 +252,26 @@ def test_two_who_replay_at_once_make_one_sale_of_each(
         assert {report.result for report in session.scalars(select(Report))} == {"recorded"}
 
 
+def test_a_replays_page_may_be_reloaded_and_gone_on_with(
+    owner: FlaskClient, send: Send, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "RETRIED_AT_ONCE", 2)
+    for n in range(3):
+        send(order=f"A-{n}")
+    location = owner.post("/app/conversions/replay", data={"result": "unmatched"}).location
+    for _ in range(2):
+        page = owner.get(location).text
+        assert "2 reports judged again, 1 left" in page
+        session.expire_all()
+        tried = [report.retried_at for report in session.scalars(select(Report).order_by(Report.id))]
+        assert [at is not None for at in tried] == [False, True, True]
+    form = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.partition("data-go-on")[2]))
+    page = owner.post("/app/conversions/replay", data=form, follow_redirects=True).text
+    assert "3 reports judged again" in page
+    assert "That was all" in page
+    assert owner.get("/app/conversions/replay?result=lots").status_code == 303
+
+
 def test_ticked_reports_are_judged_again(owner: FlaskClient, send: Send, session: Session) -> None:
     send(order="A-1")
     report = lost(session)
