@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from flask.testing import FlaskClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from tests.conftest import Api
 from tests.databases import Database
 from tests.serving import Server
-from tracker import conversionfile, days
+from tracker import cli_conversions, conversionfile, days
 from tracker.config import Settings
 from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
 
@@ -243,6 +244,29 @@ def test_the_command_takes_a_file(database: Database, session: Session, cid: str
     assert [row["result"] for row in json.loads(run("--json"))] == ["recorded", "refused"]
     assert "1 duplicate, 1 refused." in run()
     assert count(session, Conversion) == 1
+
+
+def test_between_its_slices_the_command_lets_others_write(
+    database: Database, session: Session, cid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite the loader would wait for as long as a large file takes, and give up again and again."""
+    file = tmp_path / "sales.csv"
+    file.write_text("order,cid\n" + "".join(f"A-{number},{cid}\n" for number in range(3)))
+    pauses = []
+
+    def write(seconds: float) -> None:
+        session.execute(update(Workspace).values(name=f"after {count(session, Conversion)}"))
+        session.commit()
+        pauses.append(seconds)
+
+    for name, value in database.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(conversionfile, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(cli_conversions.time, "sleep", write)
+    done = CliRunner().invoke(cli_conversions.bring_in, [str(file)])
+    assert done.exit_code == 0, done.output
+    assert pauses == [cli_conversions.PAUSE_S] * 2
+    assert session.scalar(select(Workspace.name)) == "after 2"
 
 
 def test_the_api_takes_a_file(api: Api, cid: str, session: Session, settings: Settings) -> None:

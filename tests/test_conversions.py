@@ -140,6 +140,13 @@ def test_without_an_order_the_click_id_is_the_key_and_goals_are_apart(
 def test_aliases_are_accepted(name: str, alias: str) -> None:
     assert claims.read_params(f"{alias}=x%20y") == {name: "x y"}
     assert claims.read_params(f"{alias}=x&{name}=y")[name] == "y"
+    for read in (claims.read_params, claims.read_pixel):
+        assert read(f"{name}=&{alias}=x") == read(f"{name}=&{name}=x&{alias}=") == {name: "x"}
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
+def test_json_is_read_whatever_its_sender_calls_it(kind: str) -> None:
+    assert claims.read_params("", b' {"click_id": "x", "value": 1.10}', kind) == {"cid": "x", "value": "1.10"}
 
 
 @pytest.mark.parametrize(
@@ -189,6 +196,7 @@ def test_a_click_of_another_workspace_or_of_no_link_does_not_match(
         ({"goal": "a b"}, {"goal"}),
         ({"order": "x" * 256}, {"order"}),
         ({"ts": "yesterday"}, {"ts"}),
+        ({"ts": "9" * 5000}, {"ts"}),
     ],
 )
 def test_bad_values_are_422_and_name_their_fields(

@@ -125,6 +125,14 @@ def test_of_a_parameter_that_is_not_ours_only_the_name_is_kept(
     assert report["params"] == {"order": "7", "email": "(not kept)", "x" * 64: "(not kept)"}
 
 
+@pytest.mark.parametrize("kind", ["text/xml", "application/x-www-form-urlencoded"])
+def test_nobodys_address_is_kept_as_a_name(client: FlaskClient, api: Api, workspace: Workspace, kind: str) -> None:
+    """An address has no "=" behind it where its own `&` was not encoded, or where the body is no form at all."""
+    client.post(f"/c/{workspace.key}", data=f"order=7&shop=a&{ADA}&<name>{ADA}</name>", content_type=kind)
+    (report,) = api("GET", "/conversions/reports").json["items"]
+    assert report["params"] == {"order": "7", "shop": "(not kept)", "(no name)": "(not kept)"}
+
+
 def test_only_the_customer_is_taken_out_of_a_query() -> None:
     untouched = ["", "a=1&&b=%20+x&a", "cid=1#", "%zz=1", "customers=1&xcustomer=2"]
     assert [customers.seal(query, b"k") for query in untouched] == untouched

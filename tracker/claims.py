@@ -37,12 +37,14 @@ TEXT_MAX = 255
 TOUCHES_TEXT_MAX = 300  # ten click ids, parted by dots
 PIXEL, CALLBACK, IMPORT, HAND = "pixel", "callback", "import", "hand"
 PARAMS_MAX = 50
+FORM = "application/x-www-form-urlencoded"
 BODY_MAX_BYTES = 65536
 QUERY_MAX = 8192  # characters
 CLOCK_TOLERANCE_S = 300  # that a sender's clock may be fast or slow
 _SAID = frozenset(ALIASES) - {"touches"}  # the way to a sale is nothing that becomes of it
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _GOAL = re.compile(r"[\w.:-]{1,64}")
+_TS = re.compile(r"[0-9]{1,12}")
 
 
 class Sighting(NamedTuple):
@@ -99,14 +101,15 @@ class Claim:
 def read_params(query: str, body: bytes = b"", content_type: str = "") -> dict[str, str]:
     """The parameters of a report by our names, from a raw query and a form or JSON body. Raises Malformed, or TooLong.
 
-    A body wins over the query, our own name over an alias, the first of equal names over later ones.
+    A body wins over the query, our own name over an alias, the first of equal names over later ones; what is empty
+    hides nothing.
     """
     if len(query) > QUERY_MAX:
         raise TooLong({"query": f"A query has at most {QUERY_MAX:,} characters; a body may be longer."})
     found: dict[str, str] = {}
     for pairs in (_body_pairs(body, content_type), _query_pairs("query", query)):
         for name, value in pairs:
-            found.setdefault(name, value)
+            found[name] = found.get(name) or value
     if len(found) > PARAMS_MAX:
         raise Malformed({"body": f"A report has at most {PARAMS_MAX} parameters."})
     for name in (customers.SEALED, customers.MATCHED):
@@ -115,18 +118,21 @@ def read_params(query: str, body: bytes = b"", content_type: str = "") -> dict[s
 
 
 def _named_our_way(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    found = dict(pairs)
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        found[name] = found.get(name) or value
     for name, others in ALIASES.items():
         for other in others:
             if other in found:
-                found.setdefault(name, found.pop(other))
+                value = found.pop(other)
+                found[name] = found.get(name) or value
     return found
 
 
 def read_pixel(query: str) -> dict[str, str]:
     """The parameters of a conversion pixel: it is answered in any case, so whatever can be read of it is kept."""
     pairs = parse_qsl(query, keep_blank_values=True, errors="replace")[:PARAMS_MAX]
-    return _named_our_way(reversed(pairs))
+    return _named_our_way(pairs)
 
 
 def _query_pairs(field: str, text: str) -> list[tuple[str, str]]:
@@ -142,8 +148,8 @@ def _body_pairs(body: bytes, content_type: str) -> list[tuple[str, str]]:
     if len(body) > BODY_MAX_BYTES:
         raise too_long()
     kind = content_type.partition(";")[0].strip().lower()
-    # A beacon sends its JSON as plain text.
-    if kind.endswith("json") or (kind in ("", "text/plain") and body.lstrip()[:1] == b"{"):
+    # A beacon sends its JSON as plain text, and `curl -d` as a form: no name of a form's starts with a brace.
+    if kind.endswith("json") or (kind in ("", "text/plain", FORM) and body.lstrip()[:1] == b"{"):
         try:
             orjson.loads(body)  # the stricter of the two: no NaN, nothing that is no UTF-8, and no bottomless nesting
             content = json.loads(body, parse_float=str, parse_int=str)  # digit for digit, as they were sent
@@ -248,7 +254,7 @@ def _amount(text: str, currency: str, errors: dict[str, str]) -> money.Money | N
 def _instant_ms(text: str, at_ms: int, errors: dict[str, str]) -> int | None:
     if not text:
         return None
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= at_ms // 1000 + CLOCK_TOLERANCE_S:
+    if not _TS.fullmatch(text) or not 0 < int(text) <= at_ms // 1000 + CLOCK_TOLERANCE_S:
         errors["ts"] = "An instant is in whole seconds since 1970, and not in the future."
         return None
     return int(text) * 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import BinaryIO
 
 import click
@@ -11,6 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tracker import conversionfile, days
 from tracker.installation import opened
+
+# Between slices: whoever waits for SQLite's write lock looks for it every tenth of a second, and would hardly ever find
+# it free. The loader gives up after five seconds, callbacks are late.
+PAUSE_S = 0.15
 
 
 @click.group("conversions")
@@ -41,6 +46,8 @@ def bring_in(file: BinaryIO, dry_run: bool, as_json: bool) -> None:
                 while done < state.rows:
                     done = conversionfile.go_on(session, workspace, upload, keys, dry_run=dry_run)
                     shown.update(rows, completed=done)
+                    if done < state.rows:
+                        time.sleep(PAUSE_S)
             state = conversionfile.progress(upload, dry_run=dry_run)
             if as_json:
                 found = conversionfile.lines(upload, dry_run=dry_run)

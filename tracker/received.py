@@ -17,7 +17,9 @@ from tracker.models import Conversion, Report, Workspace
 
 NAME_MAX = 64  # characters of a parameter's name that are kept
 NOT_KEPT = "(not kept)"
+NO_NAME = "(no name)"
 CROPPED = "…"  # stands where a value was too long, so that it is still too long when it is judged again
+_NAME = re.compile(r"[^\W\d][\w.:\[\]$-]*")
 _TEST_CODE = re.compile(r"[A-Za-z0-9]{4,32}")
 
 
@@ -58,7 +60,8 @@ def keep(
 ) -> Outcome:
     """Writes the report down, whatever became of it. The customer stands in it hashed or not at all.
 
-    Of a parameter that we do not know only the name is kept: its value may be anybody's e-mail address.
+    Of a parameter that we do not know only the name is kept: its value may be anybody's e-mail address. So may what
+    stands where a name should, after an `&` that was not encoded, say: it is kept where it looks like a name.
     """
     report = Report(
         workspace_id=workspace.id,
@@ -79,7 +82,7 @@ def keep(
 def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[str, str]:
     sealed = params.get(customers.SEALED, "")
     kept = {
-        _storable(name[:NAME_MAX]): _storable(_cropped(name, value)) if name in ALIASES else NOT_KEPT
+        _kept_name(name[:NAME_MAX]): _storable(_cropped(name, value)) if name in ALIASES else NOT_KEPT
         for name, value in params.items()
         if name not in customers.NAMES
     }
@@ -89,6 +92,10 @@ def _kept_params(params: Mapping[str, str], customer_key: bytes | None) -> dict[
         if sealed:
             kept[customers.NAME] = sealed
     return kept
+
+
+def _kept_name(name: str) -> str:
+    return name if _NAME.fullmatch(name) else NO_NAME
 
 
 def _storable(text: str) -> str:

@@ -29,7 +29,6 @@ from tracker.signing import HEADER
 blueprint = Blueprint("callback", __name__)
 csrf.exempt(blueprint)
 
-FORM = "application/x-www-form-urlencoded"
 RETRY_AFTER_S = 5
 
 
@@ -122,7 +121,7 @@ def _read(event: Event) -> Message:
 def _body(raw: bytes) -> tuple[bytes, str]:
     """The body and its type; a multipart form as the plain one it stands for."""
     if request.mimetype == "multipart/form-data":
-        return urlencode(list(request.form.items(multi=True))).encode(), FORM
+        return urlencode(list(request.form.items(multi=True))).encode(), claims.FORM
     return raw, request.headers.get("Content-Type", "")
 
 
