@@ -19,6 +19,8 @@ from tracker.audiences import rules, store
 from tracker.models import Link, Workspace
 from tracker.reported import Audience, Identity
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Load = Callable[[], int]
 GPC = {"Sec-GPC": "1"}

@@ -17,6 +17,8 @@ from tracker import signing
 from tracker.models import Campaign, Link, Workspace
 from tracker.reported import SigningSecret
 
+pytestmark = pytest.mark.any_database
+
 PATH = "/app/settings/callback"
 CAMPAIGN = "/app/campaigns/spring-sale/settings"
 FORM = {"signature_mode": "accepted", "callback_ranges": "192.0.2.7\r\n10.1.2.3/16", "callbacks_per_min": "60"}

@@ -24,6 +24,8 @@ from tracker.extensions import db
 from tracker.models import Report, Workspace
 from tracker.stores import EventStore
 
+pytestmark = pytest.mark.any_database
+
 RANGES = "192.0.2.7\n198.51.100.0/24\n2001:db8:77::/48"
 CHUNKED = {"environ_base": {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}}
 FORM = "application/x-www-form-urlencoded"

@@ -26,6 +26,8 @@ from tracker.models import Link, Workspace
 from tracker.snippets import of_workspace
 from tracker.web import checker
 
+pytestmark = pytest.mark.any_database
+
 PATH = "/app/debugger/check"
 
 

@@ -17,6 +17,8 @@ from tracker import days, links, testcodes
 from tracker.models import Conversion, Link, Report, Workspace
 from tracker.sums import SaleDay, SaleQuarter
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Load = Callable[[], int]
 

@@ -16,6 +16,8 @@ from tracker.events import Kind, Verdict
 from tracker.models import Link, Workspace
 from tracker.stores import EventStore, StoredEvent
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Load = Callable[[], int]
 

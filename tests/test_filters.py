@@ -17,6 +17,8 @@ from tracker.models import Link, Workspace
 from tracker.stores import EventStore
 from tracker.web import words
 
+pytestmark = pytest.mark.any_database
+
 PATH = "/app/settings/filters"
 FORM = {
     "allowed_agents": "",

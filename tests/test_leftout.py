@@ -18,6 +18,8 @@ from tracker.models import Link, Workspace
 from tracker.pipeline import strangers
 from tracker.stores import Batch, EventStore, StoredEvent, searching
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Load = Callable[[], int]
 SLACK = "Slackbot-LinkExpanding 1.0 (+https://api.slack.com/robots)"

@@ -17,6 +17,8 @@ from tracker.errors import Invalid, NotFound, Taken
 from tracker.links import LinkDraft, check
 from tracker.models import Campaign, Link, Workspace
 
+pytestmark = pytest.mark.any_database
+
 OWN = OwnDomain(("https://go.example", "http://localhost:8000"))
 MakeLink = Callable[..., Link]
 

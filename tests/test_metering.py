@@ -34,6 +34,8 @@ from tracker.models import Link, Workspace
 from tracker.pipeline.loader import Loader
 from tracker.stores import EventStore
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 BOT = {"User-Agent": "Slackbot-LinkExpanding 1.0"}
 

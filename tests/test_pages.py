@@ -23,6 +23,8 @@ from tracker.stores import Batch, EventStore, StoredEvent
 from tracker.web import formats
 from tracker.web.periods import BARS_MAX
 
+pytestmark = pytest.mark.any_database
+
 LINK = {
     "destination": "https://shop.example/sale?ref=1#top",
     "campaign": "spring-sale",

@@ -20,6 +20,8 @@ from tests import databases
 from tests.conftest import BROWSER
 from tests.serving import Server
 
+pytestmark = pytest.mark.any_database
+
 SPRING = {"destination": "https://shop.example/", "campaign": "spring", "source": "news", "medium": "email"}
 
 

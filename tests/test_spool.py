@@ -30,6 +30,8 @@ from tracker.pipeline import enrich, segments, verdicts
 from tracker.pipeline.loader import Loader
 from tracker.stores import EventStore
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import PERSON
 from tests.browser.test_journey import set_up
 from tests.serving import Server
+
+pytestmark = pytest.mark.any_database
 
 PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'

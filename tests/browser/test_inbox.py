@@ -12,6 +12,8 @@ from tests.browser.conftest import PERSON, sign_in
 from tests.browser.test_journey import set_up
 from tests.serving import Server
 
+pytestmark = pytest.mark.any_database
+
 SALES = 450  # more than two slices
 
 
