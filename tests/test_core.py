@@ -38,6 +38,7 @@ def edge(tmp_path: Path, proxies: int = 0) -> Edge:
         ("/" + "x" * 65, None),
         ("/i/abc.gif", (Kind.IMPRESSION, "abc")),
         ("/i/.gif", (Kind.IMPRESSION, "")),
+        ("/i/a\0b.gif", (Kind.IMPRESSION, "a\N{REPLACEMENT CHARACTER}b")),
         ("/i/abc", None),
         ("/c/w_key.gif", (Kind.CONVERSION, "w_key")),
         ("/c/w_key", None),

@@ -176,6 +176,16 @@ def test_an_unknown_code_is_a_plain_404_and_kept_as_an_orphan(
     assert (event.verdict, event.detail, event.link_id) == (Verdict.UNKNOWN_CODE, "NoSuch1", None)
 
 
+def test_a_code_that_no_database_takes_holds_nothing_up(
+    client: FlaskClient, stored: Callable[[], list[StoredEvent]]
+) -> None:
+    """PostgreSQL refuses a NUL even in a question, and what cannot be stored must not stand before what can."""
+    client.get("/i/a%00b.gif")
+    client.get("/c/a%00b.gif")
+    assert client.post("/c/a%00b", data={"order": "7"}).status_code == 404
+    assert [event.detail for event in stored()] == ["a\N{REPLACEMENT CHARACTER}b"] * 3
+
+
 def test_an_unknown_code_goes_to_the_workspaces_fallback(
     client: FlaskClient, session: Session, workspace: Workspace
 ) -> None:

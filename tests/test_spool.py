@@ -69,6 +69,7 @@ def test_a_record_reads_back_and_any_changed_byte_is_noticed(make_link: MakeLink
     line = encode(hit(make_link(), 1, agent="ünï\n\x00"))
     assert line.count(b"\n") == 1
     assert decode(line).agent == "ünï\n\x00"
+    assert decode(encode(hit(make_link(), 1)._replace(code="a\x00"))).code == "a\N{REPLACEMENT CHARACTER}"
     for place in range(len(line)):
         with pytest.raises(BadRecord):
             decode(line[:place] + bytes([line[place] ^ 1]) + line[place + 1 :])

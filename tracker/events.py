@@ -96,6 +96,7 @@ def encode(event: Event) -> bytes:
 
 
 _KINDS = frozenset(Kind)
+_NUL = b"\\u0000"  # as it stands in JSON
 _VERDICTS = frozenset(Verdict)
 _TYPES = (int, int, int, int, int, str, str, str, str, str, bool, str, bool)
 
@@ -111,6 +112,11 @@ def _is_sound(event: Event) -> bool:
         and 0 <= nonce < 2**40
         and 0 <= link_id < 2**32
     )
+
+
+def storable(text: str) -> str:
+    """A stranger's text as every database takes it: PostgreSQL stores no NUL."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 class BadRecord(ValueError):
@@ -131,6 +137,7 @@ def decode(line: bytes) -> Event:
         event = Event(*fields)
         if not _is_sound(event):
             raise BadRecord("values")
-        return event
+        # The code is asked for before anything is stored; the other texts are looked after where they are.
+        return event._replace(code=storable(event.code)) if _NUL in body else event
     except (ValueError, TypeError) as error:
         raise BadRecord(str(error)) from None

@@ -20,7 +20,7 @@ from tracker.claims import BODY_MAX_BYTES, Sighting
 from tracker.conversions import Outcome
 from tracker.edge.core import Edge, without_port
 from tracker.errors import Invalid, Malformed, NotAllowed, TooMany, Unverified
-from tracker.events import AGENT_MAX, CODE_MAX, Event, Kind, Verdict, encode
+from tracker.events import AGENT_MAX, CODE_MAX, Event, Kind, Verdict, encode, storable
 from tracker.extensions import csrf, db
 from tracker.models import Conversion, Workspace
 from tracker.services import services
@@ -73,7 +73,7 @@ def report(key: str) -> Response:
         nonce=moment.nonce,
         verdict=Verdict.HEAD if request.method == "HEAD" else Verdict.COUNTED,
         link_id=0,
-        code=key[:CODE_MAX],
+        code=storable(key[:CODE_MAX]),
         address=without_port(request.remote_addr or ""),
         agent=request.user_agent.string[:AGENT_MAX],
         referrer="",

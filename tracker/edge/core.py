@@ -19,7 +19,7 @@ from tracker.edge import decide
 from tracker.edge.decide import WRONG_METHOD, Answer, Moment, Orphan, Pages, Request, Target
 from tracker.edge.linkcache import DatabaseAway, LinkCache
 from tracker.edge.spool import Spool
-from tracker.events import Event, Kind
+from tracker.events import Event, Kind, storable
 from tracker.metering import NO_VERDICT, Meters, Tally
 
 _PIXELS = {"i": Kind.IMPRESSION, "c": Kind.CONVERSION}
@@ -52,7 +52,7 @@ def match(path: str) -> tuple[Kind, str] | None:
     if not slash:
         return (Kind.CLICK, head) if codes.is_code(head) and head.lower() not in codes.RESERVED else None
     if tail.endswith(GIF_SUFFIX) and head in _PIXELS:
-        return _PIXELS[head], tail.removesuffix(GIF_SUFFIX)
+        return _PIXELS[head], storable(tail.removesuffix(GIF_SUFFIX))
     return (Kind.HONEYPOT, tail) if head == "h" and codes.is_code(tail) else None
 
 
