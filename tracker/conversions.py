@@ -133,6 +133,7 @@ def credit_view(session: Session, report: Report, keys: Keys, view: StoredEvent)
 
     An order or an event id tells its sale from the next. Raises Invalid for a report that cannot be understood.
     """
+    received.hold(session, report)
     if report.result != "unmatched":
         return received.outcome_of(report)
     workspace = session.get_one(Workspace, report.workspace_id)
@@ -311,7 +312,7 @@ def _insert(session: Session, workspace: Workspace, claim: Claim, found: Found) 
             minor=claim.amount.minor if claim.amount else None,
             currency=claim.amount.currency if claim.amount else None,
             customer=claim.customer,
-            outside_window=matching.is_outside(found.campaign, found.at_ms, converted_at_ms),
+            outside_window=matching.is_outside(found.campaign, found.at_ms, converted_at_ms, found.by),
             is_test=False,
             gpc=claim.gpc,
             click_settled=found.click_id is None,
