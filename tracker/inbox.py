@@ -17,7 +17,7 @@ from tracker.config import Keys
 from tracker.conversions import JUDGED_AGAIN
 from tracker.errors import NotFound
 from tracker.matching import HINTS
-from tracker.models import Conversion, Link, Report, Workspace
+from tracker.models import ID_MAX, Conversion, Link, Report, Workspace
 from tracker.reported import Touch
 from tracker.salesums import SaleSums
 
@@ -28,7 +28,6 @@ VIAS = (PIXEL, CALLBACK, IMPORT)
 MATCHED_BY = ("click", "customer", "view", "hand")
 RETRIED_AT_ONCE = 200  # reports, in one transaction
 SALES_OF_REPORT_MAX = 200  # reports shown of one conversion
-ID_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +70,11 @@ def reports(
     limit: int = 50,
 ) -> list[Report]:
     """Reports as they came in, newest first, `limit` at most, older than `before_id` where one is given."""
-    query = select(Report).where(*_of_reports(workspace, wanted)).order_by(Report.id.desc()).limit(limit)
+    whose = selectinload(Report.conversion).load_only(Conversion.gpc)
+    query = select(Report).options(whose).where(*_of_reports(workspace, wanted))
     if before_id is not None:
         query = query.where(Report.id < before_id)
-    return list(session.scalars(query).unique())
+    return list(session.scalars(query.order_by(Report.id.desc()).limit(limit)).unique())
 
 
 def _of_reports(workspace: Workspace, wanted: WantedReports) -> Iterator[ColumnElement[bool]]:
