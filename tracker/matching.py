@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from tracker import clickid
 from tracker.claims import Claim
+from tracker.days import DAY_MS
 from tracker.models import Campaign, Conversion, Link, Report, Workspace
 from tracker.salesums import VIEW
 
 _MACRO = re.compile(r"\{\{?[\w.]+\}?\}|\[\w+\]|%7B\w+%7D|<\w+>|\$\{?\w+\}?", re.IGNORECASE)
-DAY_MS = 86_400_000
 CLICK, CUSTOMER, HAND = "click", "customer", "hand"
 CANDIDATES_MAX = 50  # conversions of one customer that are looked at for a click
 
