@@ -328,3 +328,5 @@ def test_one_report_that_cannot_be_judged_keeps_no_other_back(
         shop.report(order=order, cid=shop.click(make_link(), 1), value="5")
     tidy()
     assert [sale.status for sale in shop.sales()] == ["approved", "refunded"]
+    waiting = select(Report.retried_at).where(Report.result == "unmatched")
+    assert session.scalars(waiting).one() is not None, "it is not tried each minute"

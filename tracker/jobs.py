@@ -126,6 +126,9 @@ def retry_unmatched(on: Installation, now: datetime) -> None:
             raise  # the database is away: so it would be for all
         except Exception:
             log.exception("report %d cannot be judged again", report_id)
+            with Session(on.engine) as session:  # it waits like one that came to nothing
+                session.execute(update(Report).where(Report.id == report_id).values(retried_at=now))
+                session.commit()
 
 
 def forget_signatures(on: Installation, now: datetime) -> None:
