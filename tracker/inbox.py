@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from tracker import conversions, days
-from tracker.claims import CALLBACK, GOAL_DEFAULT, IMPORT, PIXEL, TEXT_MAX
+from tracker.claims import CALLBACK, GOAL_DEFAULT, IMPORT, PIXEL
 from tracker.config import Keys
 from tracker.conversions import JUDGED_AGAIN
 from tracker.errors import NotFound
@@ -26,6 +26,8 @@ RESULTS = ("recorded", "updated", "duplicate", "unmatched", "refused", "test")
 REASONS = (*HINTS, "bad_value", "bad_signature", "replayed", "address_not_allowed")
 VIAS = (PIXEL, CALLBACK, IMPORT)
 MATCHED_BY = ("click", "customer", "view", "hand")
+GOALS_MAX = 255  # offered
+RECENT_MAX = 10_000  # conversions that are looked at for them
 RETRIED_AT_ONCE = 200  # reports, in one transaction
 SALES_OF_REPORT_MAX = 200  # reports shown of one conversion
 
@@ -229,9 +231,10 @@ def way_of(session: Session, found: Conversion) -> list[Step]:
 
 
 def goals(session: Session, workspace: Workspace) -> list[str]:
-    """The goals that conversions had, `TEXT_MAX` of them at most."""
-    query = select(Conversion.goal).where(Conversion.workspace_id == workspace.id).distinct().limit(TEXT_MAX)
-    return sorted(session.scalars(query))
+    """The goals that recent conversions had, `GOALS_MAX` of them at most."""
+    recent = select(Conversion.goal).where(Conversion.workspace_id == workspace.id).order_by(Conversion.id.desc())
+    goal = recent.limit(RECENT_MAX).subquery().c.goal
+    return sorted(session.scalars(select(goal).distinct().limit(GOALS_MAX)))
 
 
 def any_of(session: Session, model: Any, workspace: Workspace) -> bool:
