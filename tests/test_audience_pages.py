@@ -348,3 +348,14 @@ def test_keeping_is_off_at_first_explained_and_turned_on_and_off(
     session.expire_all()
     assert session.scalar(select(func.count()).select_from(Identity)) == 0
     assert counts(owner.get(path).text) == ["1", "0", "0"]
+
+
+def test_a_number_that_no_audience_can_have_is_not_there(owner: FlaskClient) -> None:
+    assert owner.get(f"/app/audiences/{10**20}").status_code == 404
+
+
+def test_a_control_character_is_refused_at_its_field(owner: FlaskClient) -> None:
+    rule = {"kind-0": "came", "field-0": "source", "value-0": "a\0b"}
+    answer = owner.post("/app/audiences/new", data={"name": "Mail", "row": "0", "do": "save", **rule})
+    assert answer.status_code == 422
+    assert 'id="value-0-error"' in answer.text

@@ -28,6 +28,8 @@ from tracker.pipeline.loader import Loader
 from tracker.reports.filters import DIMENSIONS, LINK_FIELDS, NAMES
 from tracker.stores import EventStore
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "

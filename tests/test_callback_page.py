@@ -126,3 +126,7 @@ def test_windows_are_set_over_the_api(api: Api, make_link: Callable[..., Link]) 
         answer = api("PATCH", "/campaigns/spring-sale", {"click_window_days": wrong})
         assert answer.status_code == 422
         assert [error["field"] for error in answer.json["errors"]] == ["click_window_days"]
+
+
+def test_a_number_that_no_secret_can_have_is_not_there(owner: FlaskClient) -> None:
+    assert owner.post(f"{PATH}/secrets/{10**20}/revoke").status_code == 404

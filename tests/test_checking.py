@@ -363,3 +363,12 @@ def test_every_name_in_the_code_has_a_meaning_and_every_meaning_is_used() -> Non
             used |= set(re.findall(r'(?:Finding|Unfetchable)\(\s*"([a-z_]+)"', file.read_text()))
     computed = {"pixel_noscript", "pixel_inert", "value_invalid", "currency_invalid", "parameter_invalid"}
     assert used | computed == MEANINGS.keys()
+
+
+def test_of_very_many_tags_the_first_are_looked_at() -> None:
+    found = check(Kind.LANDING, journey(SCRIPT * 2000), SITE).findings
+    (twice,) = (finding for finding in found if finding.name == "snippet_twice")
+    assert "at least 20 times" in twice.sentence
+    pixels = "".join(img(f"{PIXEL}?order={n}") for n in range(2000))
+    found = check(Kind.THANK_YOU, journey(pixels, content_security_policy="img-src 'self'"), SITE).findings
+    assert sum(finding.name == "csp_pixel" for finding in found) == 20

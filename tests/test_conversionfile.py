@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+<<<<<<< HEAD
 from click.testing import CliRunner
+=======
+from flask import Flask
+>>>>>>> review
 from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
 
 from tests.conftest import Api
 from tests.databases import Database
@@ -111,6 +117,30 @@ def test_it_goes_on_where_it_was_stopped_and_no_row_is_recorded_twice(
     state = conversionfile.progress(found, dry_run=False)
     assert (state.done, state.results) == (10, {"recorded": 10})
     assert (count(session, Conversion), count(session, Report), count(session, LedgerEntry)) == (10, 10, 10)
+
+
+def test_whoever_looks_takes_nothing_from_a_line_that_is_being_written(
+    owner: FlaskClient, upload: Upload, settings: Settings
+) -> None:
+    name = upload("order,value\nA-1,1\n").headers["Location"].rpartition("/")[2]
+    log = settings.data_dir / conversionfile.FOLDER / f"{name}.tried"
+    log.write_bytes(log.read_bytes() + b'{"row": 3, "res')
+    before = log.read_bytes()
+    assert owner.get(f"/app/conversions/import/{name}").status_code == 200
+    assert log.read_bytes() == before
+
+
+def test_a_file_as_large_as_the_page_says_is_taken_from_a_form_of_ours(app: Flask, owner: FlaskClient) -> None:
+    app.config["WTF_CSRF_ENABLED"] = True
+    token = re.search(r'name="csrf_token" value="([^"]+)"', owner.get("/app/conversions/import").text)
+    assert token is not None
+    rows = "".join(f"A-{n},{'x' * 200},1\n" for n in range(25_000))
+    file = FileStorage(io.BytesIO(f"order,cid,value\n{rows}".encode()), "sales.csv")
+    boundary, body = encode_multipart({"csrf_token": token[1], "file": file})
+    kind = f"multipart/form-data; boundary={boundary}"
+    answer = owner.post("/app/conversions/import", data=body, content_type=kind)
+    assert answer.status_code == 303, answer.text[:400]
+    assert owner.post("/app/conversions/import", data={"csrf_token": "forged"}).status_code == 400
 
 
 def test_a_dry_run_knows_what_its_earlier_rows_would_have_made(

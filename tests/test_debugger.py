@@ -364,3 +364,7 @@ def test_a_test_can_be_run_over_the_api(
     assert (report["kind"], report["result"], report["reason"]) == ("conversion", "unmatched", "bad_click_id")
     assert api("DELETE", f"/tests/{code}").status_code == 204
     assert "short_url" not in api("POST", "/tests", {}).json["addresses"]
+
+
+def test_what_can_be_no_code_is_not_there(owner: FlaskClient) -> None:
+    assert owner.get("/app/debugger/tests/x%00").status_code == 404

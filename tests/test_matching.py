@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
 from tracker import campaigns, clickid, conversions, days, jobs
@@ -311,3 +311,22 @@ def test_keys_are_added_for_the_owners_eyes_only_until_numbers_run_out(settings:
     with pytest.raises(SettingError, match="no more"):
         Secrets.rotate(settings.data_dir)
     assert [file.name for file in settings.data_dir.glob(".secrets-*")] == []
+
+
+def test_an_instant_of_endless_digits_is_refused_at_its_field(shop: Shop, make_link: MakeLink) -> None:
+    outcome = shop.report(cid=shop.click(make_link()), order="1", ts="9" * 5000)
+    assert (outcome.result, set(outcome.errors or ())) == ("refused", {"ts"})
+
+
+def test_one_report_that_cannot_be_judged_keeps_no_other_back(
+    shop: Shop, make_link: MakeLink, session: Session, tidy: Callable[..., None]
+) -> None:
+    shop.report(order="1", status="refunded")
+    session.execute(update(Report).values(params={"order": "1", "status": "refunded", "value": 5}))
+    shop.report(order="2", status="refunded")
+    for order in "12":
+        shop.report(order=order, cid=shop.click(make_link(), 1), value="5")
+    tidy()
+    assert [sale.status for sale in shop.sales()] == ["approved", "refunded"]
+    waiting = select(Report.retried_at).where(Report.result == "unmatched")
+    assert session.scalars(waiting).one() is not None, "it is not tried each minute"

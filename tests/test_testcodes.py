@@ -20,6 +20,8 @@ from tracker.models import InternedText, Link, Workspace
 from tracker.reported import TestCode
 from tracker.stores import EventStore, StoredEvent
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Load = Callable[[], int]
 Stored = Callable[[], list[StoredEvent]]

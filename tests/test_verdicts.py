@@ -21,6 +21,8 @@ from tracker.pipeline.loader import Loader
 from tracker.pipeline.rules import ONE_ADDRESS
 from tracker.stores import EventStore, StoredEvent
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Load = Callable[[], int]
 Stored = Callable[[], list[StoredEvent]]

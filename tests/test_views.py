@@ -10,10 +10,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from tests.crowd import CHROME, IPHONE, Crowd
+from tracker import conversions
+from tracker.claims import PIXEL, Sighting
+from tracker.config import Settings
+from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Conversion, LedgerEntry, Link, Report, Salt, Workspace
 from tracker.reported import Credited, Touch, ViewWait
 from tracker.stores import EventStore, StoredEvent
 from tracker.stores.reading import SqlReader
+from tracker.sums import SaleDay
 
 MakeLink = Callable[..., Link]
 HOUR_S = 3_600
@@ -274,3 +279,35 @@ def test_many_sales_are_held_against_what_was_seen_by_one_search(
     load()
     assert matched(session) == ["view"] * 5
     assert len(searches) == 1
+
+
+def test_a_view_is_judged_by_the_window_of_views(
+    see: Callable[..., None], buy: Callable[..., None], load: Callable[[], int], session: Session, link: Link
+) -> None:
+    session.get_one(Campaign, link.campaign_id).click_window_days = 0
+    session.commit()
+    see()
+    buy()
+    load()
+    assert session.scalars(select(Conversion.outside_window)).one() is False
+    assert session.scalars(select(SaleDay.view_n).distinct()).one() == 1
+
+
+def test_a_report_that_was_given_by_hand_meanwhile_is_no_view(
+    crowd: Crowd, make_link: Callable[..., Link], session: Session, workspace: Workspace, settings: Settings
+) -> None:
+    link, keys = make_link(), settings.secrets.keys
+    cid = crowd.get(f"/{link.code}").headers["Location"].partition("cid=")[2][:28]
+    at_ms = crowd.clock()
+    sighting = Sighting(at_ms, 7, PIXEL)
+    conversions.record(session, workspace, {"event_id": "e1", "value": "5"}, sighting, keys)
+    session.commit()
+    waiting = session.scalars(select(Report)).one()
+    with Session(session.get_bind()) as other:
+        conversions.give(other, other.scalars(select(Report)).one(), keys, click_id=cid)
+        other.commit()
+    place = (workspace.id, link.campaign_id, link.id)
+    seen = StoredEvent(at_ms - 1, 9, Kind.IMPRESSION, Verdict.COUNTED, *place, 1, *[None] * 10)
+    conversions.credit_view(session, waiting, keys, seen)
+    session.commit()
+    assert matched(session) == ["hand"]

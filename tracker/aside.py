@@ -16,11 +16,11 @@ import orjson
 
 from tracker import customers
 from tracker.claims import ALIASES
+from tracker.days import DAY_MS
 from tracker.events import BadRecord, Event, Kind, decode, encode
 
 FOLDER = "aside"
 READABLE = ".refused"
-DAY_MS = 86_400_000
 # No address outlives 48 hours: a day, and time enough for a machine that was off over night.
 UNREADABLE_KEPT_MS = DAY_MS
 READABLE_KEPT_MS = 30 * DAY_MS

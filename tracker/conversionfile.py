@@ -224,7 +224,7 @@ def go_on(session: Session, workspace: Workspace, upload: Upload, keys: Keys, *,
     """Takes the next slice of rows, and answers how many are done. A dry run leaves nothing but what it found."""
     with upload.alone():
         log = upload.log(dry_run=dry_run)
-        before = sum(1 for _ in _lines(log))
+        before = sum(1 for _ in _lines(log, cut=True))
         earlier = {_sale(row.cells) for row in islice(upload.rows(), before)} if dry_run else set()
         done, sums = [], SaleSums()
         for row in islice(upload.rows(), before, before + ROWS_AT_ONCE):
@@ -296,13 +296,16 @@ def lines(
     return islice(wanted, limit)
 
 
-def _lines(log: Path) -> Iterator[bytes]:
-    """The whole lines: one that a crash cut short is cut off, and its row is done again."""
+def _lines(log: Path, *, cut: bool = False) -> Iterator[bytes]:
+    """The whole lines: one that a crash cut short is none, and its row is done again.
+
+    `cut` takes it out of the file. Whoever only looks must not: it may be a line that somebody is just writing.
+    """
     if not log.exists():
         return
     content = log.read_bytes()
     whole = content.rfind(b"\n") + 1
-    if whole < len(content):
+    if cut and whole < len(content):
         with log.open("r+b") as file:
             file.truncate(whole)
     yield from content[:whole].splitlines()

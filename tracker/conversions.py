@@ -133,6 +133,7 @@ def credit_view(session: Session, report: Report, keys: Keys, view: StoredEvent)
 
     An order or an event id tells its sale from the next. Raises Invalid for a report that cannot be understood.
     """
+    received.hold(session, report)
     if report.result != "unmatched":
         return received.outcome_of(report)
     workspace = session.get_one(Workspace, report.workspace_id)
@@ -154,9 +155,12 @@ def waiting(session: Session, now: datetime, keys_changed_at: datetime) -> list[
     """
     latest = (
         select(Report.id)
-        .where(Report.result == "unmatched", Report.at_ms >= days.to_ms(now - WAITED))
+        # Unmatched ones are few. By workspace and result there is an index; SQLite would rather read all reports, each
+        # minute, by the instant or the id, if these stood there as they are.
+        .where(Report.workspace_id.in_(select(Workspace.id)), Report.result == "unmatched")
+        .where(Report.at_ms + 0 >= days.to_ms(now - WAITED))
         .where(or_(Report.retried_at.is_(None), Report.retried_at < now - TRIED_AGAIN_AFTER))
-        .order_by(Report.id.desc())
+        .order_by(-Report.id)
         .limit(LOOKED_AT_MAX)
     )
     said = {name: Report.params[name].as_string() for name in ("order", "cid", "event_id", "goal", "customer")}
@@ -311,7 +315,7 @@ def _insert(session: Session, workspace: Workspace, claim: Claim, found: Found) 
             minor=claim.amount.minor if claim.amount else None,
             currency=claim.amount.currency if claim.amount else None,
             customer=claim.customer,
-            outside_window=matching.is_outside(found.campaign, found.at_ms, converted_at_ms),
+            outside_window=matching.is_outside(found.campaign, found.at_ms, converted_at_ms, found.by),
             is_test=False,
             gpc=claim.gpc,
             click_settled=found.click_id is None,

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from tracker import clickid, conversions, ledger
 from tracker.claims import STATUSES
 from tracker.config import Keys
+from tracker.days import DAY_MS
 from tracker.errors import Invalid
 from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Conversion, LedgerEntry, Link, Report, Workspace
@@ -18,7 +19,6 @@ from tracker.salesums import SaleSums
 from tracker.stores import EventStore, StoredEvent, Wanted
 
 CANDIDATES_MAX = 20  # clicks offered to match a report by hand
-_DAY_MS = 86_400_000
 _CANDIDATE_DAYS = 30
 
 
@@ -34,7 +34,7 @@ def candidates(
     session: Session, store: EventStore, workspace: Workspace, found: Report, key: clickid.Key
 ) -> list[Candidate]:
     """The last counted clicks before a report came in, the latest first; those under GPC have no click id."""
-    wanted = Wanted(kind=Kind.CLICK, verdict=Verdict.COUNTED, since_ms=found.at_ms - _CANDIDATE_DAYS * _DAY_MS)
+    wanted = Wanted(kind=Kind.CLICK, verdict=Verdict.COUNTED, since_ms=found.at_ms - _CANDIDATE_DAYS * DAY_MS)
     before = store.search(workspace.id, wanted, before=(found.at_ms, found.nonce), limit=CANDIDATES_MAX)
     clicks = [click for click in before.events if click.link_id is not None and click.visitor is not None]
     ids = {click.link_id for click in clicks}

@@ -14,14 +14,14 @@ from sqlalchemy.orm import Session
 
 from tracker import credits, summing
 from tracker.credits import Model
-from tracker.days import BUCKET_MS
+from tracker.days import BUCKET_MS, DAY_MS
 from tracker.events import Kind
 from tracker.extensions import hold, in_list
 from tracker.models import Campaign, Conversion
 from tracker.reported import Credited, Touch
 from tracker.salesums import COUNTING, VIEW
 from tracker.stores import Drift
-from tracker.summing import DAY, DAY_MS
+from tracker.summing import DAY
 from tracker.sums import CreditDay, CreditQuarter
 
 IN_MAX = 500

@@ -11,6 +11,7 @@ BUCKET_S = 900
 # Names in the zone database that stand for no zone.
 NO_PLACES = frozenset({"Factory", "localtime"})
 BUCKET_MS = BUCKET_S * 1000
+DAY_MS = 86_400_000
 
 
 class Span(NamedTuple):

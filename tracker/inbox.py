@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from tracker import conversions, days
-from tracker.claims import CALLBACK, GOAL_DEFAULT, IMPORT, PIXEL, TEXT_MAX
+from tracker.claims import CALLBACK, GOAL_DEFAULT, IMPORT, PIXEL
 from tracker.config import Keys
 from tracker.conversions import JUDGED_AGAIN
 from tracker.errors import NotFound
 from tracker.matching import HINTS
-from tracker.models import Conversion, Link, Report, Workspace
+from tracker.models import ID_MAX, Conversion, Link, Report, Workspace
 from tracker.reported import Touch
 from tracker.salesums import SaleSums
 
@@ -26,9 +26,10 @@ RESULTS = ("recorded", "updated", "duplicate", "unmatched", "refused", "test")
 REASONS = (*HINTS, "bad_value", "bad_signature", "replayed", "address_not_allowed")
 VIAS = (PIXEL, CALLBACK, IMPORT)
 MATCHED_BY = ("click", "customer", "view", "hand")
+GOALS_MAX = 255  # offered
+RECENT_MAX = 10_000  # conversions that are looked at for them
 RETRIED_AT_ONCE = 200  # reports, in one transaction
 SALES_OF_REPORT_MAX = 200  # reports shown of one conversion
-ID_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +72,11 @@ def reports(
     limit: int = 50,
 ) -> list[Report]:
     """Reports as they came in, newest first, `limit` at most, older than `before_id` where one is given."""
-    query = select(Report).where(*_of_reports(workspace, wanted)).order_by(Report.id.desc()).limit(limit)
+    whose = selectinload(Report.conversion).load_only(Conversion.gpc)
+    query = select(Report).options(whose).where(*_of_reports(workspace, wanted))
     if before_id is not None:
         query = query.where(Report.id < before_id)
-    return list(session.scalars(query).unique())
+    return list(session.scalars(query.order_by(Report.id.desc()).limit(limit)).unique())
 
 
 def _of_reports(workspace: Workspace, wanted: WantedReports) -> Iterator[ColumnElement[bool]]:
@@ -229,9 +231,10 @@ def way_of(session: Session, found: Conversion) -> list[Step]:
 
 
 def goals(session: Session, workspace: Workspace) -> list[str]:
-    """The goals that conversions had, `TEXT_MAX` of them at most."""
-    query = select(Conversion.goal).where(Conversion.workspace_id == workspace.id).distinct().limit(TEXT_MAX)
-    return sorted(session.scalars(query))
+    """The goals that recent conversions had, `GOALS_MAX` of them at most."""
+    recent = select(Conversion.goal).where(Conversion.workspace_id == workspace.id).order_by(Conversion.id.desc())
+    goal = recent.limit(RECENT_MAX).subquery().c.goal
+    return sorted(session.scalars(select(goal).distinct().limit(GOALS_MAX)))
 
 
 def any_of(session: Session, model: Any, workspace: Workspace) -> bool:

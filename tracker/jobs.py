@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import Engine, Text, cast, delete, or_, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tracker import aside, changes, conversionfile, conversions, days, losses, matchkeys, signing, testcodes
@@ -117,9 +118,17 @@ def retry_unmatched(on: Installation, now: datetime) -> None:
     with Session(on.engine) as session:
         ids = conversions.waiting(session, now, on.settings.secrets_changed_at)
     for report_id in ids:
-        with Session(on.engine) as session:
-            conversions.retry(session, session.get_one(Report, report_id), on.settings.secrets.keys)
-            session.commit()
+        try:
+            with Session(on.engine) as session:
+                conversions.retry(session, session.get_one(Report, report_id), on.settings.secrets.keys)
+                session.commit()
+        except OperationalError:
+            raise  # the database is away: so it would be for all
+        except Exception:
+            log.exception("report %d cannot be judged again", report_id)
+            with Session(on.engine) as session:  # it waits like one that came to nothing
+                session.execute(update(Report).where(Report.id == report_id).values(retried_at=now))
+                session.commit()
 
 
 def forget_signatures(on: Installation, now: datetime) -> None:

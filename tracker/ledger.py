@@ -118,7 +118,7 @@ def _date_back(session: Session, conversion: Conversion, claim: Claim) -> bool:
     if by_hand_alone:
         conversion.click_at_ms = at_ms
     campaign = session.get_one(Campaign, conversion.campaign_id)
-    conversion.outside_window = is_outside(campaign, conversion.click_at_ms, at_ms)
+    conversion.outside_window = is_outside(campaign, conversion.click_at_ms, at_ms, conversion.matched_by)
     return True
 
 

@@ -11,10 +11,11 @@ from sqlalchemy.orm import Session
 
 from tracker import clickid
 from tracker.claims import Claim
+from tracker.days import DAY_MS
 from tracker.models import Campaign, Conversion, Link, Report, Workspace
+from tracker.salesums import VIEW
 
 _MACRO = re.compile(r"\{\{?[\w.]+\}?\}|\[\w+\]|%7B\w+%7D|<\w+>|\$\{?\w+\}?", re.IGNORECASE)
-DAY_MS = 86_400_000
 CLICK, CUSTOMER, HAND = "click", "customer", "hand"
 CANDIDATES_MAX = 50  # conversions of one customer that are looked at for a click
 
@@ -89,9 +90,10 @@ def by_customer(session: Session, workspace: Workspace, claim: Claim) -> Found |
     return None
 
 
-def is_outside(campaign: Campaign, click_at_ms: int, converted_at_ms: int) -> bool:
-    """Whether a conversion came later after its click than its campaign's window allows."""
-    return converted_at_ms - click_at_ms > campaign.click_window_days * DAY_MS
+def is_outside(campaign: Campaign, click_at_ms: int, converted_at_ms: int, by: str = CLICK) -> bool:
+    """Whether a conversion came later after its click, or by view after its impression, than its campaign allows."""
+    window_days = campaign.view_window_days if by == VIEW else campaign.click_window_days
+    return converted_at_ms - click_at_ms > window_days * DAY_MS
 
 
 def move(conversion: Conversion, found: Found) -> None:

@@ -27,6 +27,7 @@ from tracker.money import Money
 
 UTM_MAX = 255
 NAME_MAX = 120
+ID_MAX = 2**63 - 1  # no database takes a larger number to look for
 CLICKS = "kind = 2"  # Kind.CLICK, as an index can be told
 TESTS = "verdict = 11"  # Verdict.TEST
 KNOWN = "customer IS NOT NULL"

@@ -121,6 +121,8 @@ def forget(session: Session, store: EventStore, engine: Engine, held: Held) -> N
     for at_ms, nonce in held.visitors:
         store.forget_visitor(at_ms, nonce)
     theirs = [conversion.id for conversion in held.conversions]
+    # Credits before conversions, as the loader and a repair hold them.
+    credited.begin(session)
     sums = SaleSums()
     sums.before_all(session, theirs)
     for start in range(0, len(theirs), IN_MAX):

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from tracker import summing
-from tracker.days import BUCKET_MS
+from tracker.days import BUCKET_MS, DAY_MS
 from tracker.models import Campaign
 from tracker.salesums import (
     ADDED,
@@ -44,7 +44,7 @@ from tracker.salesums import (
     sale_steps,
 )
 from tracker.stores import Drift
-from tracker.summing import DAY_MS, added_columns
+from tracker.summing import added_columns
 
 
 class Declared(NamedTuple):

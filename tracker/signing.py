@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from tracker import days
 from tracker.errors import Invalid, NotFound, Unverified
 from tracker.extensions import hold, insert_into
-from tracker.models import Workspace
+from tracker.models import ID_MAX, Workspace
 from tracker.reported import SeenSignature, SigningSecret
 
 HEADER = "X-Signature"
@@ -121,7 +121,7 @@ def create(session: Session, workspace: Workspace) -> str:
 
 def revoke(session: Session, workspace: Workspace, secret_id: int) -> None:
     """Takes a secret out of force at once and commits. Raises NotFound for somebody else's."""
-    secret = session.get(SigningSecret, secret_id)
+    secret = session.get(SigningSecret, secret_id) if secret_id <= ID_MAX else None
     if secret is None or secret.workspace_id != workspace.id:
         raise NotFound("There is no such secret.")
     if secret.revoked_at is None:

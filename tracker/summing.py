@@ -8,10 +8,9 @@ from typing import Any, cast
 
 from sqlalchemy import Column, Connection, Executable, Select, Table, bindparam, func, select, text, union_all
 
-from tracker.days import BUCKET_MS
+from tracker.days import BUCKET_MS, DAY_MS
 from tracker.extensions import insert_into
 
-DAY_MS = 86_400_000
 DAY = DAY_MS // BUCKET_MS  # in buckets
 STATEMENTS_MAX = 256  # kept, of those that read sums
 
@@ -39,27 +38,14 @@ def add(connection: Connection, table: Table, rows: Rows) -> None:
     execute_many(connection, upsert, [column.name for column in table.columns], rows)
 
 
-def insert_new(connection: Connection, table: Table, rows: Rows) -> None:
-    """Inserts those rows that are not there; `rows` have all columns, and are in the order of the keys."""
-    if connection.dialect.name == "postgresql":
-        _insert_arrays(connection, table, rows, "DO NOTHING")
-        return
-    new = insert_into("sqlite", table).on_conflict_do_nothing()
-    execute_many(connection, new, [column.name for column in table.columns], rows)
-
-
 def _add_arrays(connection: Connection, table: Table, rows: Rows) -> None:
-    added = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in added_columns(table))
-    _insert_arrays(connection, table, rows, f"DO UPDATE SET {added}")
-
-
-def _insert_arrays(connection: Connection, table: Table, rows: Rows, where_there: str) -> None:
     """One statement, with an array for each column: PostgreSQL takes a row a statement several times as slowly."""
+    added = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in added_columns(table))
     names = [column.name for column in table.columns]
     arrays = ", ".join(f"%s::{column.type.compile(connection.dialect)}[]" for column in table.columns)
     connection.exec_driver_sql(
         f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({arrays}) "  # noqa: S608
-        f"ON CONFLICT ({', '.join(column.name for column in table.primary_key)}) {where_there}",
+        f"ON CONFLICT ({', '.join(column.name for column in table.primary_key)}) DO UPDATE SET {added}",
         tuple(list(column) for column in zip(*rows, strict=True)),
     )
 

@@ -38,7 +38,7 @@ def end(session: Session, code: TestCode, now: datetime) -> None:
 
 def find(session: Session, workspace: Workspace, code: str) -> TestCode:
     """A code of a workspace, expired or not. Raises NotFound."""
-    found = session.get(TestCode, code)
+    found = session.get(TestCode, code) if codes.is_code(code) else None
     if found is None or found.workspace_id != workspace.id:
         raise NotFound("There is no test with this code.")
     return found

@@ -204,5 +204,6 @@ def _pages(
 
 
 def _is_exported(row: Report | Conversion) -> bool:
-    """Nobody reaches an export who asked not to be followed."""
-    return not row.gpc
+    """Nobody reaches an export who asked not to be followed, nor does what others reported of the same sale."""
+    sale = row.conversion if isinstance(row, Report) else row
+    return not row.gpc and (sale is None or not sale.gpc)

@@ -19,12 +19,11 @@ from tracker.api.tables import csv_stream, page_answer, wants_csv
 from tracker.errors import Invalid
 from tracker.events import Kind, Verdict
 from tracker.extensions import db
-from tracker.models import Workspace
+from tracker.models import ID_MAX, Workspace
 from tracker.services import services
 from tracker.stores import EventId, StoredEvent, Wanted
 
 EXPORTED_AT_ONCE = 500
-ID_MAX = 2**63 - 1
 blueprint = protected("api_events", __name__)
 public = Blueprint("api_public", __name__)
 

@@ -13,7 +13,7 @@ from tracker.api.openapi import operation
 from tracker.api.problems import answer
 from tracker.api.schemas import PeriodQuery, read_query
 from tracker.api.tables import csv_answer, wants_csv
-from tracker.days import local_day
+from tracker.days import DAY_MS, local_day
 from tracker.events import Verdict
 from tracker.extensions import db
 from tracker.reports import campaign as reports
@@ -23,7 +23,6 @@ from tracker.services import services
 from tracker.stores import Orphan
 
 SHARE_PLACES = 6
-DAY_MS = 86_400_000
 ORPHAN_DAYS = 30
 ORPHANS_MAX = 200
 blueprint = protected("api_filtered", __name__)

@@ -212,8 +212,8 @@ class _Row:
 
     def _came(self) -> Came:
         value = self._text("value")
-        if not value or len(value) > TEXT_MAX:
-            self._refuse("value", f"1 to {TEXT_MAX} characters.")
+        if not value or len(value) > TEXT_MAX or not value.isprintable():
+            self._refuse("value", f"1 to {TEXT_MAX} characters, none of them a control character.")
         field = self._choice("field", FIELDS)
         # As they are stored: countries as ISO 3166 codes, devices in lower case, sources and mediums as typed.
         return Came(field, {"country": value.upper(), "device": value.lower()}.get(field, value))

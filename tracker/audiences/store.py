@@ -11,7 +11,7 @@ from tracker import days
 from tracker.audiences import rules
 from tracker.audiences.rules import Rule
 from tracker.errors import Invalid, NotFound
-from tracker.models import NAME_MAX, Campaign, Workspace
+from tracker.models import ID_MAX, NAME_MAX, Campaign, Workspace
 from tracker.reported import Audience
 
 AUDIENCES_MAX = 200  # of a workspace
@@ -26,7 +26,7 @@ def all_of(session: Session, workspace: Workspace) -> list[Audience]:
 
 def get(session: Session, workspace: Workspace, audience_id: int) -> Audience:
     """Raises NotFound for one that does not exist or is somebody else's."""
-    found = session.get(Audience, audience_id)
+    found = session.get(Audience, audience_id) if audience_id <= ID_MAX else None
     if found is None or found.workspace_id != workspace.id:
         raise NotFound("There is no such audience.")
     return found

@@ -24,7 +24,6 @@ from tracker.salesums import COUNTING
 Customers = Select[str | None]
 AT_META: ColumnElement[bool] = or_(Identity.meta_email.is_not(None), Identity.meta_phone.is_not(None))
 AT_GOOGLE: ColumnElement[bool] = or_(Identity.google_email.is_not(None), Identity.google_phone.is_not(None))
-HERE = and_(Identity.workspace_id == Conversion.workspace_id, Identity.customer == Conversion.customer)
 COUNTED = Conversion.status.in_(COUNTING)
 
 

@@ -22,7 +22,7 @@ CALL = re.compile(
     r"""tracker\s*(?:\.\s*convert\s*\(|\.\s*push\s*\(\s*\[\s*["']convert["']\s*,)\s*(?=(?P<rest>.{0,2000}))""",
     re.DOTALL,
 )
-CALLS_MAX = 20
+PIXELS_MAX = CALLS_MAX = 20  # that are looked at
 CALL_READ_MAX = 200_000  # characters of a script
 PAIR = re.compile(
     r"""(?:^|[{,])\s*["']?(?P<name>[A-Za-z_]\w{0,40})["']?\s*:\s*"""
@@ -60,9 +60,7 @@ def check(view: View) -> Iterator[Finding]:
         return
     reports = [_of_pixel(url) for _, url in pixels]
     reports += [Report("The call of tracker.convert", params, False) for _, params in calls]
-    reports += [
-        Report("The script’s tag", {n: option(tag, n) for n in OPTIONS if option(tag, n)}, False) for tag in marked
-    ]
+    reports += [Report("The script’s tag", _options(tag), False) for tag in marked]
     for tag, url in pixels:
         yield from _pixel(view, tag, url)
     if calls or marked:
@@ -90,6 +88,8 @@ def _pixels(view: View) -> list[tuple[Tag, str]]:
             if match and (view.site.is_ours(url) or KEY.fullmatch(match["key"])):
                 found.append((tag, url))
                 break
+        if len(found) == PIXELS_MAX:
+            break
     return found
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from urllib.parse import parse_qs
 
 from tracker.answers import Page
@@ -15,6 +16,7 @@ from tracker.checking.markup import Markup, Tag, absolute
 from tracker.checking.site import Site, host, split
 from tracker.checking.way import shown
 
+SNIPPETS_MAX = 20  # tags that are looked at
 # `t.js`, or one of its versions.
 SCRIPT_PATH = re.compile(r"/t(?:\.\d+)?\.js")
 TAG_MANAGER = re.compile(r"googletagmanager\.com/(?:gtm\.js|ns\.html)", re.IGNORECASE)
@@ -47,8 +49,8 @@ class View:
 
     @cached_property
     def snippets(self) -> list[Tag]:
-        """The tags that mean to load our script, wherever they stand."""
-        return [tag for tag in self.markup.scripts if self._is_snippet(tag)]
+        """The first tags that mean to load our script, wherever they stand: each costs a look at the policies."""
+        return list(islice(filter(self._is_snippet, self.markup.scripts), SNIPPETS_MAX))
 
     @property
     def working(self) -> list[Tag]:
@@ -85,7 +87,8 @@ def check(view: View) -> Iterator[Finding]:
         yield _absence(view)
         return
     if len(view.working) > 1:
-        yield Finding("snippet_twice", f"It is there {len(view.working)} times.")
+        least = "at least " if len(view.snippets) == SNIPPETS_MAX else ""
+        yield Finding("snippet_twice", f"It is there {least}{len(view.working)} times.")
     for tag in view.working:
         yield from _faults(view, tag)
     first = view.url(view.working[0].get("src"))

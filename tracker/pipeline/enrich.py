@@ -15,6 +15,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from tracker.agents import describe
+from tracker.days import DAY_MS
 from tracker.events import Event
 from tracker.extensions import insert_into
 from tracker.models import Salt
@@ -22,7 +23,6 @@ from tracker.models import Salt
 HOST_MAX = 255
 KNOWN_MAX = 50_000
 SALT_BYTES = 32
-DAY_MS = 86_400_000
 EPOCH = date(1970, 1, 1)
 
 

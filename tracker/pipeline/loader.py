@@ -18,12 +18,13 @@ from tracker import days
 from tracker.channels import channel_of
 from tracker.config import Settings
 from tracker.countries import open_countries
+from tracker.days import DAY_MS
 from tracker.events import Event, Kind, Verdict, encode
 from tracker.jobs import Installation, Schedule, oldest_salt
 from tracker.metering import Meters
 from tracker.pipeline import segments
 from tracker.pipeline.attribution import Place, Places, Settling, apply_conversion
-from tracker.pipeline.enrich import DAY_MS, Visitors, known_of, storable
+from tracker.pipeline.enrich import Visitors, known_of, storable
 from tracker.pipeline.judging import Judge, Row
 from tracker.pipeline.paths import Paths
 from tracker.pipeline.strangers import UnknownCodes

@@ -14,11 +14,11 @@ from tracker import clickid, credited, days, paths
 from tracker.claims import PIXEL
 from tracker.config import Keys
 from tracker.credited import Step
+from tracker.days import DAY_MS
 from tracker.events import Kind, Verdict
 from tracker.matching import CLICK, CUSTOMER, HAND
 from tracker.models import Campaign, Conversion, Report
 from tracker.paths import TOUCHES_MAX
-from tracker.pipeline.enrich import DAY_MS
 from tracker.salesums import VIEW
 from tracker.settling import SETTLE_WITHIN
 from tracker.stores import EventId, EventStore, StoredEvent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracker import codes
+from tracker.days import DAY_MS
 from tracker.events import Verdict
 from tracker.stores import StoredEvent
 
@@ -12,7 +13,6 @@ CODES_A_DAY_MAX = 1000
 # Beyond those a code is told apart when it comes again, which a random one does not.
 REPEATED_A_DAY_MAX = 1000
 ONCE_MAX = 50_000
-DAY_MS = 86_400_000
 
 
 class UnknownCodes:

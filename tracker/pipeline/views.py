@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from tracker import conversions
 from tracker.config import Keys
+from tracker.days import DAY_MS
 from tracker.errors import Invalid
 from tracker.events import Event, Kind
 from tracker.extensions import insert_into
 from tracker.models import Campaign, Report
-from tracker.pipeline.enrich import DAY_MS, Visitors
+from tracker.pipeline.enrich import Visitors
 from tracker.reported import ViewWait
 from tracker.stores import EventStore, StoredEvent
 

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tracker import days
+from tracker.days import DAY_MS
 from tracker.models import Campaign, Conversion
 from tracker.reports.series import Point
 from tracker.salesums import COUNTING, VIEW
@@ -20,7 +21,6 @@ OBSERVED_MIN = 50
 OBSERVED_MAX = 300  # the newest of those whose click is older than the window: nothing more can come of it
 WHOLE_FROM = 0.95
 PARTS = 24  # of a step, each with its own age
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import ColumnElement, Select, Table, and_, case, func, literal, or_, select, union_all
 
 from tracker.days import BUCKET_MS
+from tracker.days import DAY_MS as DAY_MS
 from tracker.events import Kind, Verdict
 from tracker.models import EventRow
 from tracker.stores.contract import Dimension, StoredEvent
 from tracker.summing import DAY as DAY
-from tracker.summing import DAY_MS as DAY_MS
 from tracker.sums import (
     Rollup,
     RollupDay,

@@ -14,10 +14,9 @@ from werkzeug.wrappers import Response
 
 from tracker import accounts
 from tracker.extensions import db
-from tracker.models import Workspace
+from tracker.models import ID_MAX, Workspace
 
 P = ParamSpec("P")
-ID_MAX = 2**63 - 1
 PAGE_SIZE = 25
 NEXT_MAX = 2048
 

@@ -52,9 +52,10 @@ def upload(workspace: Workspace) -> ResponseReturnValue:
     return _go_on(workspace, kept, dry_run=True)
 
 
-@pages.before_request
-def form_size() -> None:
-    if request.endpoint == "imports.upload":
+@pages.url_value_preprocessor
+def form_size(endpoint: str | None, _values: dict[str, Any] | None) -> None:
+    """Comes before whatever looks into the form, as the check of its token does."""
+    if endpoint == "imports.upload":
         request.max_content_length = conversionfile.BYTES_MAX + FORM_BYTES
 
 
