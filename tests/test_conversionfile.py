@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-<<<<<<< HEAD
 from click.testing import CliRunner
-=======
 from flask import Flask
->>>>>>> review
 from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
