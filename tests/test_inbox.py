@@ -354,6 +354,19 @@ def test_the_api_looks_through_judges_matches_and_corrects(
     assert api("GET", "/conversions/999999").status_code == 404
 
 
+def test_a_sale_that_was_given_to_a_campaign_alone_was_clicked_by_nobody(
+    api: Api, send: Send, session: Session, click: Callable[..., str], owner: FlaskClient
+) -> None:
+    send(cid=click(), order="A-1")
+    send(order="A-2")
+    api("POST", f"/reports/{lost(session).id}/match", {"campaign": "spring-sale"})
+    given, clicked = api("GET", "/conversions").json["items"]
+    assert (given["link"], given["click_id"], given["clicked_at"]) == (None, None, None)
+    assert clicked["clicked_at"] is not None
+    table = list(csv.DictReader(io.StringIO(owner.get("/app/conversions/recorded.csv").text)))
+    assert [bool(row["clicked_at_local"]) for row in table] == [False, True]
+
+
 def test_a_member_of_another_workspace_gets_nothing_by_the_api(
     app: Flask, session: Session, send: Send, click: Callable[..., str]
 ) -> None:

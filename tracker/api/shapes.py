@@ -82,7 +82,8 @@ def conversion(row: Conversion) -> dict[str, Any]:
         "value": row.money.amount if row.money else None,
         "currency": row.currency,
         "click_id": row.click_id,
-        "clicked_at": instant(days.from_ms(row.click_at_ms)),
+        # Of a view it is the impression's instant, of a sale given to a campaign alone its own: nobody clicked.
+        "clicked_at": instant(days.from_ms(row.click_at_ms)) if row.click_id else None,
         "converted_at": instant(row.converted_at),
         "outside_window": row.outside_window,
         "matched_by": row.matched_by,
