@@ -41,6 +41,25 @@ def ledger(session: Session) -> list[tuple[str, int]]:
     return [(row.status, row.minor) for row in session.scalars(select(LedgerEntry).order_by(LedgerEntry.id))]
 
 
+@pytest.mark.parametrize("path", ["/c/{}", "/c/{}.gif"])
+def test_names_of_parameters_are_known_in_any_case_of_letters(
+    client: FlaskClient,
+    workspace: Workspace,
+    click: Callable[..., str],
+    session: Session,
+    load: Callable[[], int],
+    path: str,
+) -> None:
+    """A buyer's second order must not be taken for the first because a shop writes `Order`."""
+    cid = click()
+    for order in ("A-1", "A-2"):
+        sale = {"CID": cid, "Order_ID": order, "Amount": "5", "Currency": "eur"}
+        client.get(path.format(workspace.key), query_string=sale)
+    load()
+    found = session.scalars(select(Conversion).order_by(Conversion.id))
+    assert [(sale.order_id, sale.minor, sale.currency) for sale in found] == [("A-1", 500, "EUR"), ("A-2", 500, "EUR")]
+
+
 @pytest.mark.parametrize("how", ["query", "form", "multipart", "json", "json-number", "beacon"])
 def test_a_callback_is_recorded_and_a_repeat_is_a_duplicate(
     client: FlaskClient, workspace: Workspace, click: Callable[..., str], session: Session, how: str

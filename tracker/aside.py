@@ -15,7 +15,7 @@ from urllib.parse import unquote_plus, urlsplit
 import orjson
 
 from tracker import customers
-from tracker.claims import ALIASES
+from tracker.claims import KNOWN
 from tracker.days import DAY_MS
 from tracker.events import BadRecord, Event, Kind, decode, encode
 
@@ -25,7 +25,7 @@ READABLE = ".refused"
 UNREADABLE_KEPT_MS = DAY_MS
 READABLE_KEPT_MS = 30 * DAY_MS
 # A customer who is not sealed by now is left out: only the hash may lie about for as long as that.
-KEPT_PARAMS = {*ALIASES, *(alias for others in ALIASES.values() for alias in others), customers.SEALED}
+KEPT_PARAMS = {*KNOWN, customers.SEALED}
 KEPT_PARAMS -= {customers.NAME}
 
 
@@ -54,7 +54,8 @@ def _reduced(event: Event) -> Event:
 
 def _is_kept(name: str, _mark: str, value: str) -> bool:
     name = unquote_plus(name)
-    return name in KEPT_PARAMS and (name != customers.SEALED or customers.is_hash(value))
+    known = name in KEPT_PARAMS or (name.lower() in KNOWN and name.lower() != customers.NAME)
+    return known and (name != customers.SEALED or customers.is_hash(value))
 
 
 def _reduced_json(text: str) -> str:

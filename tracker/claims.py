@@ -30,6 +30,7 @@ ALIASES = {
     "test": (),
     "touches": (),
 }
+KNOWN = frozenset(name for ours, others in ALIASES.items() for name in (ours, *others))
 STATUSES = ("approved", "pending", "rejected", "refunded")
 ENDED = ("rejected", "refunded")
 GOAL_DEFAULT = "purchase"
@@ -118,9 +119,11 @@ def read_params(query: str, body: bytes = b"", content_type: str = "") -> dict[s
 
 
 def _named_our_way(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Names that we know are known in any case of letters: a shop that writes `Order` means its order."""
     found: dict[str, str] = {}
     for name, value in pairs:
-        found[name] = found.get(name) or value
+        known = name.lower() if name.lower() in KNOWN else name
+        found[known] = found.get(known) or value
     for name, others in ALIASES.items():
         for other in others:
             if other in found:
