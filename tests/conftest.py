@@ -10,7 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from tests import databases
@@ -22,7 +22,7 @@ from tracker.config import Settings
 from tracker.destinations import OwnDomain
 from tracker.extensions import db, open_engine
 from tracker.links import LinkDraft
-from tracker.models import Link, Workspace
+from tracker.models import Link, Report, Workspace
 from tracker.pipeline.loader import Loader
 from tracker.stores import EventStore, open_store
 
@@ -131,6 +131,29 @@ class Api:
 @pytest.fixture
 def api(app: Flask, session: Session, workspace: Workspace) -> Api:
     return Api(app.test_client(), accounts.create_token(session, workspace, "tests"))
+
+
+@pytest.fixture
+def click(client: FlaskClient, make_link: Callable[..., Link]) -> Callable[..., str]:
+    """Follows a link and answers the click id that the landing page gets."""
+
+    def click(link: Link | None = None, **headers: str) -> str:
+        location = client.get(f"/{(link or make_link()).code}", headers=headers).headers["Location"]
+        return str(location.partition("cid=")[2][:28])
+
+    return click
+
+
+@pytest.fixture
+def send(client: FlaskClient, workspace: Workspace) -> Callable[..., Any]:
+    """Reports a conversion by callback."""
+    return lambda **params: client.post(f"/c/{workspace.key}", data=params)
+
+
+def lost(session: Session) -> Report:
+    """The one report that found no click."""
+    session.expire_all()
+    return session.scalars(select(Report).where(Report.result == "unmatched")).one()
 
 
 @pytest.fixture

@@ -25,17 +25,6 @@ MakeLink = Callable[..., Link]
 DAY_MS = 86_400_000
 
 
-@pytest.fixture
-def click(client: FlaskClient, make_link: MakeLink) -> Callable[..., str]:
-    """Follows a link and answers the click id that the landing page gets."""
-
-    def click(link: Link | None = None, **headers: str) -> str:
-        location = client.get(f"/{(link or make_link()).code}", headers=headers).headers["Location"]
-        return str(location.partition("cid=")[2][:28])
-
-    return click
-
-
 def ledger(session: Session) -> list[tuple[str, int]]:
     session.expire_all()
     return [(row.status, row.minor) for row in session.scalars(select(LedgerEntry).order_by(LedgerEntry.id))]

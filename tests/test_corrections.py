@@ -6,35 +6,17 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from tests.conftest import lost
 from tracker.audit import Audit
-from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
+from tracker.models import Conversion, LedgerEntry, Link, Report
 from tracker.stores import EventStore
 
 MakeLink = Callable[..., Link]
 Send = Callable[..., Any]
-
-
-@pytest.fixture
-def send(client: FlaskClient, workspace: Workspace) -> Send:
-    return lambda **params: client.post(f"/c/{workspace.key}", data=params)
-
-
-@pytest.fixture
-def click(client: FlaskClient, make_link: MakeLink) -> Callable[..., str]:
-    def click(link: Link | None = None) -> str:
-        return str(client.get(f"/{(link or make_link()).code}").headers["Location"].partition("cid=")[2][:28])
-
-    return click
-
-
-def lost(session: Session) -> Report:
-    session.expire_all()
-    return session.scalars(select(Report).where(Report.result == "unmatched")).one()
 
 
 def test_a_report_is_matched_to_a_click_of_the_list(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracker.credits import HALF_LIFE_MS, MODELS, WHOLE, Model, credits_of, share, weights
+from tracker.credits import HALF_LIFE_MS, MODELS, WHOLE, Model, share, weights
 
 pytestmark = pytest.mark.any_database
 
@@ -16,6 +17,11 @@ DAY_MS = 86_400_000
 SALE_MS = 1_795_000_000_000
 instants = st.lists(st.integers(0, 90 * DAY_MS), min_size=1, max_size=50).map(sorted)
 models = st.sampled_from(Model)
+
+
+def credits_of(model: Model, instants_ms: Sequence[int]) -> list[int]:
+    """Each touch's credit in millionths, the earliest touch first."""
+    return share(WHOLE, weights(model, instants_ms))
 
 
 def before(*days: float) -> list[int]:

@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from tests.conftest import Api
+from tests.conftest import Api, lost
 from tracker import accounts, inbox
 from tracker.config import Settings
 from tracker.events import Kind
@@ -28,26 +28,8 @@ MakeLink = Callable[..., Link]
 Send = Callable[..., Any]
 
 
-@pytest.fixture
-def send(client: FlaskClient, workspace: Workspace) -> Send:
-    return lambda **params: client.post(f"/c/{workspace.key}", data=params)
-
-
-@pytest.fixture
-def click(client: FlaskClient, make_link: MakeLink) -> Callable[..., str]:
-    def click(link: Link | None = None) -> str:
-        return str(client.get(f"/{(link or make_link()).code}").headers["Location"].partition("cid=")[2][:28])
-
-    return click
-
-
 def rows(page: str) -> int:
     return len(re.findall(r"<tr>\s*<td>.*?</tr>", page, re.DOTALL))
-
-
-def lost(session: Session) -> Report:
-    session.expire_all()
-    return session.scalars(select(Report).where(Report.result == "unmatched")).one()
 
 
 @pytest.mark.parametrize(

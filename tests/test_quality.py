@@ -27,14 +27,6 @@ Of = Callable[..., dict[str | None, Quality]]
 
 
 @pytest.fixture
-def click(client: FlaskClient, make_link: MakeLink) -> Callable[..., str]:
-    def click(link: Link | None = None) -> str:
-        return str(client.get(f"/{(link or make_link()).code}").headers["Location"].partition("cid=")[2][:28])
-
-    return click
-
-
-@pytest.fixture
 def of(session: Session, workspace: Workspace, settings: Settings, load: Load) -> Of:
     def of(by: By = By.WAY, n_days: int = 7) -> dict[str | None, Quality]:
         load()

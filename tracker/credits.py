@@ -101,8 +101,3 @@ def share(total: int, weighed: Sequence[int]) -> list[int]:
     for place in latest_first[: total - sum(parts)]:
         parts[place] += 1
     return parts
-
-
-def credits_of(model: Model, instants_ms: Sequence[int]) -> list[int]:
-    """Each touch's credit in millionths, the earliest touch first."""
-    return share(WHOLE, weights(model, instants_ms))

@@ -41,7 +41,9 @@ RESULTS = {
     "test": "Tried out: shown, and counted nowhere.",
 }
 RESULT_TONES = {"unmatched": "warning", "refused": "bad", "duplicate": "plain", "test": "plain"}
-VIAS = {"pixel": "pixel", "callback": "callback", "import": "file", "hand": "by hand"}
+# How a report or a change came in: in a line, and the reports of each way.
+VIAS = {"pixel": "conversion pixel", "callback": "callback", "import": "import", "hand": "by hand"}
+WAYS = {"pixel": "pixels", "callback": "callbacks", "import": "imports"}
 # What became of a report under a test code, or would have.
 TRIED = {
     "recorded": "would be a new conversion",
@@ -88,12 +90,6 @@ NEVER = {
     "impression": "paste its pixel beside it",
     "click": "follow it once",
     "conversion": "see what to install",
-}
-VIA = {
-    "pixel": "Conversion pixel",
-    "callback": "Callback",
-    "import": "Import",
-    "hand": "By hand",
 }
 MATCHED_BY = {"click": "by its click id", "customer": "by its customer", "view": "by an impression", "hand": "by hand"}
 REASONS = {
@@ -209,15 +205,14 @@ def quality_source(row: Quality, by: str) -> str:
     if by == "source":
         return row.name or "reports without a link"
     if by == "way" or row.name == row.via:
-        return {"pixel": "pixels", "callback": "callbacks", "import": "imports"}.get(
-            row.via or "", row.name or "others"
-        )
+        return WAYS.get(row.via or "", row.name or "others")
     return f"{row.name or 'no user agent'} ({row.via}s)" if row.via else row.name or "others"
 
 
 def via(word: str) -> str:
     """How a report came in, at the head of a line."""
-    return VIA.get(word, word)
+    named = VIAS.get(word, word)
+    return named[:1].upper() + named[1:]
 
 
 def times(n: int, one: str, many: str) -> str:
