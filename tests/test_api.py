@@ -14,6 +14,8 @@ from tests.conftest import BASE_URL, Api
 from tracker.models import Link, Workspace
 from tracker.stores import Batch, EventStore, StoredEvent
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 SPRING = {
     "destination": "https://shop.example/sale?ref=1#top",

@@ -21,6 +21,8 @@ from tracker.config import Settings
 from tracker.models import Link, Workspace
 from tracker.stores import Batch, EventStore, StoredEvent
 
+pytestmark = pytest.mark.any_database
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 SPRING = ("--campaign", "spring-sale", "--source", "newsletter", "--medium", "email")
 
@@ -51,7 +53,6 @@ def test_a_link_is_made_and_listed(run: Run) -> None:
     assert "https://go.example/cli1" in run("link", "list").stdout
 
 
-@pytest.mark.any_database
 def test_a_refusal_names_the_field_on_standard_error(run: Run) -> None:
     refused = run("link", "add", "ftp://x", *SPRING, "--code", "api")
     assert refused.returncode == 1
@@ -64,7 +65,6 @@ SHEET = (
 )
 
 
-@pytest.mark.any_database
 def test_links_are_imported_from_a_file_or_standard_input(run: Run, tmp_path: Path) -> None:
     made = run("link", "import", "-", typed=SHEET)
     assert (made.returncode, made.stderr) == (0, "2 links were made.\n")
@@ -86,7 +86,6 @@ def test_links_are_imported_from_a_file_or_standard_input(run: Run, tmp_path: Pa
     assert len(json.loads(run("link", "list", "--json").stdout)) == 4
 
 
-@pytest.mark.any_database
 def test_an_import_names_rows_and_fields_and_stores_nothing(run: Run) -> None:
     rows = "\nd;https://shop.example/;spring;s;m" + "\n;ftp://x;spring;;m" * 40 + "\n"
     refused = run("link", "import", "-", typed=SHEET.partition("\n")[0] + rows)
@@ -102,7 +101,6 @@ def test_an_import_names_rows_and_fields_and_stores_nothing(run: Run) -> None:
     assert unknown.stderr.startswith("row 1, colour: There is no such column")
 
 
-@pytest.mark.any_database
 def test_a_place_that_cannot_be_written_stops_an_import_before_it_stores(run: Run, tmp_path: Path) -> None:
     refused = run("link", "import", "-", "--output", str(tmp_path / "nowhere" / "made.csv"), typed=SHEET)
     assert refused.returncode != 0
@@ -122,7 +120,6 @@ def test_an_account_is_made_from_standard_input(run: Run, session: Session, work
     assert run("user", "create", "eve@example.org", "--password-stdin", typed="a long password\n").returncode == 1
 
 
-@pytest.mark.any_database
 def test_a_malformed_setting_stops_every_command_with_one_line(settings: Settings) -> None:
     environ = os.environ | {"TRACKER_DATA_DIR": str(settings.data_dir), "TRACKER_DURABILITY": "fast"}
     for command in ("serve", "demo"):

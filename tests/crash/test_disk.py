@@ -14,6 +14,8 @@ from tests.conftest import BROWSER
 from tests.crash.accounts import CONNECTIONS, LINK, ROUNDS, answered, load, missing, settle
 from tests.serving import Server
 
+pytestmark = pytest.mark.any_database
+
 SPOOL_KB = 1024
 UNSHARE = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--user", "--map-root-user", "--mount")
 MOUNT = f'mount -t tmpfs -o size={SPOOL_KB}k tmpfs "$0" && exec "$@"'
