@@ -366,3 +366,9 @@ def test_a_member_of_another_workspace_gets_nothing_by_the_api(
     for method, path in (("GET", ""), ("POST", "/retry"), ("POST", "/match")):
         content = {"campaign": "spring-sale"} if path == "/match" else None
         assert theirs(method, f"/reports/{mine.id}{path}", content).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/api/v1/links/a%00b", "/api/v1/campaigns/a%00b/stats", "/app/campaigns/a%00b"])
+def test_nothing_is_called_by_a_nul(owner: FlaskClient, api: Api, path: str) -> None:
+    answer = api("GET", path.removeprefix("/api/v1")) if path.startswith("/api") else owner.get(path)
+    assert answer.status_code == 404
