@@ -201,6 +201,7 @@ def test_stats_have_the_documented_shape(
         "clicks": 2,
         "unique_clicks": 1,
         "conversions": 1,
+        "approved": 1,
         "ctr": {"value": 0.25, "low": 0.045587, "high": 0.699358},
         "conversion_rate": {"value": 0.5, "low": 0.094531, "high": 0.905469},
         "revenue": [{"currency": "EUR", "amount": "49.90"}],

@@ -49,6 +49,8 @@ def added_up(session: Session) -> dict[str, Counter[tuple[Any, ...]]]:
             sums = {"outside_n": 1}
         else:
             sums = {"view_n": 1, "view_minor": minor} if sale.matched_by == "view" else {"n": 1, "minor": minor}
+        if "n" in sums and sale.status == "approved":
+            sums["approved_n"] = 1
         for axis, at_ms in ((0, sale.click_at_ms), (1, sale.converted_at_ms)):
             own = (sale.link_id or 0, currency)
             for name, n in sums.items():

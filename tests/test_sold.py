@@ -117,6 +117,7 @@ def test_whatever_is_asked_for_is_what_was_sold(
         own = (sale.link_id or 0, sale.currency)
         counted[own, what] += 1
         if what == "n":
+            counted[own, "approved"] += sale.status == "approved"
             counted[own, "minor"] += sale.minor or 0
             steps[(bucket + offset) // step] += 1
             parts[sale.click_device, sale.currency] += 1

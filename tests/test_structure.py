@@ -37,7 +37,7 @@ ROWS = (
     ("salesums",),
     ("stores",),
     ("migrations",),
-    ("reported",),
+    ("reported", "campaigning"),
     ("models", "sums", "summing"),
     ("config", "extensions", "fetching", "metering"),
     ("sheets", "answers"),

@@ -130,9 +130,18 @@ class Campaign(Base):
     click_window_days: Mapped[int] = mapped_column(default=30)
     view_window_days: Mapped[int] = mapped_column(default=1)
     attribution_model: Mapped[str] = mapped_column(String(16), default="last_click")
+    # What may be spent on it in all.
+    budget_minor: Mapped[int | None] = mapped_column(BigInteger)
+    budget_currency: Mapped[str | None] = mapped_column(String(3))
     created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
     archived_at: Mapped[datetime | None] = mapped_column(Instant)
     links: Mapped[list[Link]] = relationship(back_populates="campaign")
+
+    @property
+    def budget(self) -> Money | None:
+        if self.budget_minor is None or self.budget_currency is None:
+            return None
+        return Money(self.budget_minor, self.budget_currency)
 
 
 class Link(Base):
@@ -157,6 +166,9 @@ class Link(Base):
     click_id_param: Mapped[str | None] = mapped_column(String(32))  # None: the setting's; empty: no click id
     referrer_policy: Mapped[str] = mapped_column(String(40), default="unsafe-url")
     fallback_url: Mapped[str | None] = mapped_column(Text)
+    # The parameter of its query by which a network says what a click cost, and in what; without one none says so.
+    cost_param: Mapped[str | None] = mapped_column(String(32))
+    cost_currency: Mapped[str | None] = mapped_column(String(3))
     created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
     updated_at: Mapped[datetime] = mapped_column(Instant, default=_now)
     expires_at: Mapped[datetime | None] = mapped_column(Instant)
@@ -355,6 +367,9 @@ class EventRow(Base):
     channel_id: Mapped[int | None]
     first_of_day: Mapped[bool] = mapped_column(default=False)
     first_on_link: Mapped[bool] = mapped_column(default=False)
+    # What the click cost, in millionths of a unit of its currency.
+    cost_micros: Mapped[int | None] = mapped_column(BigInteger)
+    cost_currency_id: Mapped[int | None]
 
 
 class LoadedBatch(Base):

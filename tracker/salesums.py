@@ -26,7 +26,8 @@ from tracker.stores import Dimension
 from tracker.summing import DAY
 from tracker.sums import SaleDay, SalePart, SalePartDay, SaleQuarter, SaleStep
 
-COUNTING = ("approved", "pending")
+APPROVED = "approved"
+COUNTING = (APPROVED, "pending")
 VIEW = "view"  # `matched_by`
 IN_MAX = 500
 
@@ -63,6 +64,7 @@ ADDED: dict[str, ColumnElement[Any]] = {
     "outside_n": case((_INSIDE, 0), else_=1),
     "view_n": case((VIEWED, 1), else_=0),
     "view_minor": case((VIEWED, _MINOR), else_=0),
+    "approved_n": case((and_(WITHIN, conversions.c.status == APPROVED), 1), else_=0),
 }
 CLICK_COLUMNS = {dimension: conversions.c[f"click_{dimension.word}"] for dimension in Dimension}
 _COLUMNS = (
@@ -82,6 +84,7 @@ class Share(NamedTuple):
     clicked: int
     converted: int
     counted_as: int
+    is_approved: bool
     values: tuple[str, ...]
 
     @classmethod
@@ -97,6 +100,7 @@ class Share(NamedTuple):
             conversion.click_at_ms // BUCKET_MS,
             conversion.converted_at_ms // BUCKET_MS,
             _OUTSIDE if conversion.outside_window else viewed,
+            conversion.status == APPROVED,
             tuple(getattr(conversion, column.name) or "" for column in CLICK_COLUMNS.values()),
         )
 
@@ -166,10 +170,10 @@ class SaleSums:
 
 def _rows_of(share: Share, n: int, minor: int) -> Iterator[tuple[Table, tuple[Any, ...], Sequence[int]]]:
     """The rows of each table that so many conversions of one share belong to, and what they add there."""
-    campaign_id, link_id, currency, clicked, converted, counted_as, values = share
+    campaign_id, link_id, currency, clicked, converted, counted_as, is_approved, values = share
     within = (n, minor) if counted_as == _WITHIN else _NOTHING
     viewed = (n, minor) if counted_as == _VIEWED else _NOTHING
-    all_of_it = (*within, n if counted_as == _OUTSIDE else 0, *viewed)
+    all_of_it = (*within, n if counted_as == _OUTSIDE else 0, *viewed, within[0] if is_approved else 0)
     for axis, bucket in ((0, clicked), (1, converted)):
         yield sale_quarters, (campaign_id, axis, bucket, link_id, currency), all_of_it
         yield sale_days, (campaign_id, axis, bucket // DAY, link_id, currency), all_of_it

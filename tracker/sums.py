@@ -155,7 +155,8 @@ class SaleQuarter(Base):
 
     By `axis` the time is that of the click (0) or of the conversion (1). `link_id` is 0 where there is none, `currency`
     empty where no value came. `n` and `minor` are of those within the window; those beyond it are `outside_n`, and what
-    only a view stands behind is `view_n` and `view_minor`: neither is in the others.
+    only a view stands behind is `view_n` and `view_minor`: neither is in the others. `approved_n` are those of `n` that
+    are approved and not pending.
     """
 
     __tablename__ = "sale_quarters"
@@ -170,6 +171,7 @@ class SaleQuarter(Base):
     outside_n: Mapped[int] = mapped_column(BigInteger)
     view_n: Mapped[int] = mapped_column(BigInteger)
     view_minor: Mapped[int] = mapped_column(BigInteger)
+    approved_n: Mapped[int] = mapped_column(BigInteger)
 
 
 class SaleDay(Base):
@@ -187,6 +189,7 @@ class SaleDay(Base):
     outside_n: Mapped[int] = mapped_column(BigInteger)
     view_n: Mapped[int] = mapped_column(BigInteger)
     view_minor: Mapped[int] = mapped_column(BigInteger)
+    approved_n: Mapped[int] = mapped_column(BigInteger)
 
 
 class SaleStep(Base):
@@ -261,3 +264,32 @@ class CreditDay(Base):
     currency: Mapped[str] = mapped_column(String(3), primary_key=True)
     millionths: Mapped[int] = mapped_column(BigInteger)
     minor: Mapped[int] = mapped_column(BigInteger)
+
+
+class CostQuarter(Base):
+    """What counted clicks of a link cost by what the network said of each, in one quarter of an hour.
+
+    `n` are the clicks that said so. `micros` are millionths of a unit of the currency, which is an interned text.
+    """
+
+    __tablename__ = "cost_quarters"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    currency_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+    micros: Mapped[int] = mapped_column(BigInteger)
+
+
+class CostDay(Base):
+    """The same over whole UTC days."""
+
+    __tablename__ = "cost_days"
+    __table_args__ = {"sqlite_with_rowid": False}
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    link_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    currency_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+    micros: Mapped[int] = mapped_column(BigInteger)

@@ -155,6 +155,7 @@ def totals(found: Totals) -> dict[str, Any]:
         "clicks": found.clicks,
         "unique_clicks": found.unique_clicks,
         "conversions": found.conversions,
+        "approved": found.approved,
         "ctr": rate(found.ctr),
         "conversion_rate": rate(found.conversion_rate),
         "revenue": [money(amount) for amount in found.revenue],

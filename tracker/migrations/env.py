@@ -7,10 +7,10 @@ from typing import Literal
 from alembic import context
 from sqlalchemy import Connection
 
-from tracker import models, reported, sums
+from tracker import campaigning, models, reported, sums
 from tracker.extensions import Base, hold, open_engine
 
-_TABLES = (models, reported, sums)  # all must be known before anything is compared
+_TABLES = (campaigning, models, reported, sums)  # all must be known before anything is compared
 
 
 def _render(kind: str, item: object, _context: object) -> str | Literal[False]:

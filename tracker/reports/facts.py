@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
@@ -74,7 +74,7 @@ def gather(
         steps = store.series(campaign_id, spans, step, selection.links) if step else []
     return Facts(
         cells=cells,
-        sales=_sales((row.link_id, row.currency, row.n, row.minor) for row in sums),
+        sales=_with_approved(sums, _sales((row.link_id, row.currency, row.n, row.minor) for row in sums)),
         outside=sum(row.outside for row in sums),
         views=_sales((row.link_id, row.currency, row.views, row.view_minor) for row in sums if row.views),
         steps=steps,
@@ -88,6 +88,13 @@ def gather(
         parts=parts,
         sales_of={dimension: _sales(found) for dimension, found in by_value.items()},
     )
+
+
+def _with_approved(sums: Iterable[sold.Sum], sales: Mapping[int, Sales]) -> dict[int, Sales]:
+    approved: dict[int, int] = {}
+    for row in sums:
+        approved[row.link_id] = approved.get(row.link_id, 0) + row.approved
+    return {link_id: replace(sale, approved=approved[link_id]) for link_id, sale in sales.items()}
 
 
 def _sales(rows: Iterable[tuple[K, str | None, int, int]]) -> dict[K, Sales]:

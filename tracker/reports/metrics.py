@@ -16,6 +16,7 @@ DEFINITIONS = {
     "clicks": "click events with the verdict `counted`",
     "unique_clicks": "first counted click of a visitor on the campaign that day; in a table by link, on the link",
     "conversions": "conversions inside the window, net of rejected and refunded ones, by the day of their click",
+    "approved": "those of the conversions whose status is `approved`, the others being `pending`",
     "ctr": "clicks / impressions, over links that have impressions; none without impressions",
     "conversion_rate": "conversions / clicks; none without clicks",
     "revenue": "money of those conversions, net of refunds, in each currency it came in",
@@ -47,20 +48,25 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Sales:
-    """Conversions of one link: how many, and their money by currency in minor units."""
+    """Conversions of one link: how many, their money by currency in minor units, and how many of them are approved.
+
+    `approved` is None where that is not known.
+    """
 
     conversions: int = 0
     minor: Mapping[str, int] = field(default_factory=dict)
+    approved: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The metrics of one campaign, link or group over one period. `filtered` is None where it is not known."""
+    """The metrics of one campaign, link or group over one period. What is not known is None: `filtered`, `approved`."""
 
     impressions: int
     clicks: int
     unique_clicks: int
     conversions: int
+    approved: int | None
     ctr: Rate
     conversion_rate: Rate
     revenue: list[Money]
@@ -93,6 +99,7 @@ def totals(cells: Iterable[Cell], sales: Mapping[int, Sales], *, of_link: bool =
         clicks=clicked,
         unique_clicks=unique,
         conversions=converted,
+        approved=_approved(sales.values()),
         ctr=Rate(sum(n for link, n in clicks.items() if impressions.get(link)), seen),
         conversion_rate=Rate(converted, clicked),
         revenue=_revenue(sales.values()),
@@ -118,6 +125,7 @@ def of_parts(parts: Iterable[Part], sales: Sales, *, comparable: bool) -> Totals
         clicks=clicked,
         unique_clicks=unique,
         conversions=sales.conversions,
+        approved=sales.approved,
         ctr=Rate(clicked, seen) if comparable else Rate(0, 0),
         conversion_rate=Rate(sales.conversions, clicked),
         revenue=_revenue([sales]),
@@ -128,7 +136,14 @@ def of_parts(parts: Iterable[Part], sales: Sales, *, comparable: bool) -> Totals
 def together(sales: Iterable[Sales]) -> Sales:
     """Several links' sales as one."""
     sales = list(sales)
-    return Sales(sum(sale.conversions for sale in sales), {money.currency: money.minor for money in _revenue(sales)})
+    money = {each.currency: each.minor for each in _revenue(sales)}
+    return Sales(sum(sale.conversions for sale in sales), money, _approved(sales))
+
+
+def _approved(sales: Iterable[Sales]) -> int | None:
+    """None where it is not known of each."""
+    known = [sale.approved for sale in sales if sale.conversions or sale.approved is not None]
+    return None if None in known else sum(n for n in known if n is not None)
 
 
 def _revenue(sales: Iterable[Sales]) -> list[Money]:

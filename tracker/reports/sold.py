@@ -38,7 +38,8 @@ ADDED_AT_ONCE = 2_000  # conversions that are in memory while they are added up
 class Sum(NamedTuple):
     """Conversions of one link (0: of none) in one currency, money in its minor units.
 
-    `outside` ones lie beyond the window, `views` have only a view behind them; neither are in `n`.
+    `outside` ones lie beyond the window, `views` have only a view behind them; neither are in `n`. Of `n`, so many are
+    `approved` and not pending.
     """
 
     link_id: int
@@ -48,6 +49,7 @@ class Sum(NamedTuple):
     outside: int
     views: int
     view_minor: int
+    approved: int
 
 
 def sums(
