@@ -63,8 +63,8 @@ def added_up(session: Session) -> dict[str, Counter[tuple[Any, ...]]]:
                 value = getattr(sale, f"click_{dimension.word}") or ""
                 for table, step in ((SalePart, QUARTER_MS), (SalePartDay, DAY_MS)):
                     key = (sale.campaign_id, int(dimension), sale.click_at_ms // step, value, currency)
-                    for name, n in sums.items():
-                        found[table.__tablename__][(*key, name)] += n
+                    for name in ("n", "minor"):
+                        found[table.__tablename__][(*key, name)] += sums[name]
     return {name: Counter({key: n for key, n in sums.items() if n}) for name, sums in found.items()}
 
 
