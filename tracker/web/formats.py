@@ -89,6 +89,15 @@ def _scaled(value: float, digits: int, locale: Locale | None = None) -> str:
     return _decimal(value * 100, "#,##0." + "0" * digits, locale or number_locale())
 
 
+def scaled(value: float, digits: int) -> str:
+    """A fraction in hundredths, without a sign of percent: points."""
+    return f"{MINUS if value < 0 else ''}{_scaled(abs(value), digits)}"
+
+
+def signed_scaled(value: float, digits: int) -> str:
+    return f"{_sign(value)}{_scaled(abs(value), digits)}"
+
+
 def _digits(value: float) -> int:
     return 2 if 0 < abs(value) < SMALL_RATE else 1
 
