@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -15,7 +15,9 @@ from tracker import days
 from tracker.days import Span
 from tracker.errors import Invalid
 from tracker.models import Campaign, Link, Workspace
-from tracker.reports import comparison, maturity, metrics
+from tracker.money import Money
+from tracker.reports import comparison, cost, maturity, metrics
+from tracker.reports.cost import Finances
 from tracker.reports.facts import Facts, gather
 from tracker.reports.filters import DIMENSIONS, EVERYTHING, LINK_FIELDS, NAMES, Filters
 from tracker.reports.grouping import Group, by_dimension, by_field
@@ -72,6 +74,8 @@ class CampaignReport:
     views: metrics.Sales
     filters: Filters
     axis: Axis
+    # What was spent and is in no group, by the name of the grouping.
+    not_assigned: dict[str, list[Money]] = field(default_factory=dict)
 
 
 def default_period(workspace: Workspace, now: datetime) -> Period:
@@ -143,14 +147,14 @@ def build(
     Raises Invalid where more links have a value than a report can be cut down to.
     """
     group_by = list(group_by)
-    reading = _Reading(session, store, campaign, ZoneInfo(workspace.timezone), interval, filters, axis)
-    facts, steps = reading.of(period, [DIMENSIONS[name] for name in group_by if name in DIMENSIONS])
-    found = _totals(facts, filters)
+    reading = _Reading(session, store, workspace, campaign, interval, filters, axis)
+    facts, finances, steps = reading.of(period, [DIMENSIONS[name] for name in group_by if name in DIMENSIONS])
+    found = finances.of_totals(_totals(facts, filters))
     previous, series_before = None, None
     before = period.before if compare else None
     if before:
-        facts_before, series_before = reading.of(before)
-        previous = _totals(facts_before, filters)
+        facts_before, finances_before, series_before = reading.of(before)
+        previous = finances_before.of_totals(_totals(facts_before, filters))
     if marks and axis == Axis.CLICK:
         curve = maturity.curve(session, campaign, now)
         steps = maturity.marked(steps, curve, period.last, ZoneInfo(workspace.timezone), now)
@@ -161,6 +165,7 @@ def build(
         name: by_dimension(facts, found, name) if name in DIMENSIONS else by_field(links, facts, name)
         for name in group_by
     }
+    groups = {name: finances.of_groups(name, some) for name, some in groups.items()}
     return CampaignReport(
         campaign=campaign,
         period=period,
@@ -177,6 +182,7 @@ def build(
         views=metrics.together(facts.views.values()),
         filters=filters,
         axis=axis,
+        not_assigned={name: finances.not_assigned(name, some) for name, some in groups.items()},
     )
 
 
@@ -193,7 +199,9 @@ def totals(
 ) -> metrics.Totals:
     """The totals alone, for lists of campaigns."""
     spans = period.spans(ZoneInfo(workspace.timezone))
-    return _totals(gather(session, store, campaign.id, spans, selection=ALL), EVERYTHING)
+    facts = gather(session, store, campaign.id, spans, selection=ALL)
+    finances = cost.read(session, workspace, campaign.id, facts, spans, filters=EVERYTHING, selection=ALL)
+    return finances.of_totals(_totals(facts, EVERYTHING))
 
 
 def raw_missing_before(store: EventStore, campaign: Campaign, period: Period, zone: ZoneInfo) -> datetime | None:
@@ -217,29 +225,40 @@ class _Reading:
         self,
         session: Session,
         store: EventStore,
+        workspace: Workspace,
         campaign: Campaign,
-        zone: ZoneInfo,
         interval: str,
         filters: Filters,
         axis: Axis,
     ) -> None:
-        self._session, self._store, self._campaign = session, store, campaign
-        self._zone, self._interval = zone, interval
+        self._session, self._store, self._workspace, self._campaign = session, store, workspace, campaign
+        self._zone, self._interval = ZoneInfo(workspace.timezone), interval
         self._filters, self._axis = filters, axis
 
-    def of(self, period: Period, dimensions: Sequence[Dimension] = ()) -> tuple[Facts, list[Point]]:
+    def of(self, period: Period, dimensions: Sequence[Dimension] = ()) -> tuple[Facts, Finances, list[Point]]:
         spans = period.spans(self._zone)
+        selection = self._selection(spans)
         found = gather(
             self._session,
             self._store,
             self._campaign.id,
             spans,
-            selection=self._selection(spans),
+            selection=selection,
             dimensions=dimensions,
             step=4 if self._interval == "hour" else DAY,
             axis=self._axis,
         )
-        return found, series(found, period.first, period.last, spans, self._interval)
+        finances = cost.read(
+            self._session,
+            self._workspace,
+            self._campaign.id,
+            found,
+            spans,
+            filters=self._filters,
+            selection=selection,
+            axis=self._axis,
+        )
+        return found, finances, series(found, period.first, period.last, spans, self._interval)
 
     def _selection(self, spans: Sequence[Span]) -> Selection:
         """What the filters select; which links, told by all that anything happened on in this period."""
