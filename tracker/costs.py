@@ -105,9 +105,10 @@ def part(minor: int, first: date, last: date, start: date, end: date) -> int:
 def check(session: Session, workspace: Workspace, campaign: Campaign, typed: Typed) -> Entry:
     """An entry from what was typed. Raises Invalid, naming fields of Typed. One day alone is its own last."""
     errors = {}
-    first, last = day_of(typed.first_on), day_of(typed.last_on or typed.first_on)
+    first = day_of(typed.first_on)
+    last = day_of(typed.last_on) if typed.last_on.strip() else first
     for field, day in (("first_on", first), ("last_on", last)):
-        if day is None:
+        if day is None and (field == "first_on" or typed.last_on.strip()):
             errors[field] = f"A day is written like 2026-11-07, from {FIRST_DAY} to {LAST_DAY}."
     if first and last and last < first:
         errors["last_on"] = "The last day lies before the first."

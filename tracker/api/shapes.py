@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from tracker import days, snippets
+from tracker.campaigning import Cost
 from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Conversion, Link, Report
 from tracker.money import Money, Price
+from tracker.rates import Rate as ExchangeRate
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
 from tracker.reports.grouping import Group
@@ -71,6 +74,26 @@ def campaign(row: Campaign) -> dict[str, Any]:
 
 def money(amount: Money) -> dict[str, str]:
     return {"currency": amount.currency, "amount": amount.amount}
+
+
+def cost(row: Cost, codes: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "from": row.first_on.isoformat(),
+        "to": row.last_on.isoformat(),
+        "amount": row.money.amount,
+        "currency": row.currency,
+        "source": row.source,
+        "link": codes.get(row.link_id) if row.link_id is not None else None,
+        "origin": row.origin,
+        "impressions": row.impressions,
+        "clicks": row.clicks,
+        "updated_at": instant(row.updated_at),
+    }
+
+
+def rate_of(found: ExchangeRate) -> dict[str, str]:
+    return {"currency": found.currency, "from": found.from_on.isoformat(), "rate": f"{found.rate:f}"}
 
 
 def conversion(row: Conversion) -> dict[str, Any]:

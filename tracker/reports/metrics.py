@@ -76,8 +76,8 @@ class Totals:
     """The metrics of one campaign, link or group over one period. What is not known is None: `filtered`, `approved`.
 
     `cost` is None where nothing tells what was spent on a filter or group, and empty where nothing was entered; then,
-    and where none of it has a rate, `cost_total` is None. Whatever is reckoned from a total is None as well while a part
-    has no rate: `cost_without_rate` and `revenue_without_rate` say which.
+    and where none of it has a rate, `cost_total` is None. What is reckoned from a total is None as well while a part of
+    it has no rate: `cost_without_rate` and `revenue_without_rate` say which.
     """
 
     impressions: int
