@@ -31,7 +31,7 @@ ROWS = (
     ("callers", "paths", "received", "settling"),
     ("credited",),
     ("ledger",),
-    ("matching", "signing"),
+    ("costsheet", "matching", "signing"),
     ("campaigns", "accounts", "claims", "costs", "filters", "testcodes"),
     ("destinations", "changes", "matchkeys", "rates", "saleaudit"),
     ("salesums",),
