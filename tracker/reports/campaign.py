@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -15,7 +15,9 @@ from tracker import days
 from tracker.days import Span
 from tracker.errors import Invalid
 from tracker.models import Campaign, Link, Workspace
-from tracker.reports import comparison, maturity, metrics, weekhours
+from tracker.money import Money
+from tracker.reports import comparison, cost, maturity, metrics, weekhours
+from tracker.reports.cost import Finances
 from tracker.reports.facts import Facts, gather
 from tracker.reports.filters import DIMENSIONS, EVERYTHING, LINK_FIELDS, NAMES, Filters
 from tracker.reports.grouping import Group, by_dimension, by_field
@@ -87,6 +89,8 @@ class CampaignReport:
     filters: Filters
     axis: Axis
     week: list[WeekHour] | None = None
+    # What was spent and is in no group, by the name of the grouping.
+    not_assigned: dict[str, list[Money]] = field(default_factory=dict)
 
 
 def default_period(workspace: Workspace, now: datetime) -> Period:
@@ -187,16 +191,16 @@ def build(
     Raises Invalid where more links have a value than a report can be cut down to.
     """
     group_by = list(group_by)
-    reading = _Reading(session, store, campaign, ZoneInfo(workspace.timezone), interval, filters, axis)
+    reading = _Reading(session, store, workspace, campaign, interval, filters, axis)
     hourly = week and period.length <= HEAT_DAYS_MAX
     dimensions = [DIMENSIONS[name] for name in group_by if name in DIMENSIONS]
-    facts, steps = reading.of(period, dimensions, hourly=hourly, rates=rates)
-    found = _totals(facts, filters)
+    facts, finances, steps = reading.of(period, dimensions, hourly=hourly, rates=rates)
+    found = finances.of_totals(_totals(facts, filters))
     previous, series_before = None, None
     before = period.before if compare is True else compare or None
     if before:
-        facts_before, series_before = reading.of(before, rates=rates)
-        previous = _totals(facts_before, filters)
+        facts_before, finances_before, series_before = reading.of(before, rates=rates)
+        previous = finances_before.of_totals(_totals(facts_before, filters))
     if marks and axis == Axis.CLICK:
         curve = maturity.curve(session, campaign, now)
         steps = maturity.marked(steps, curve, period.last, ZoneInfo(workspace.timezone), now)
@@ -207,6 +211,7 @@ def build(
         name: by_dimension(facts, found, name) if name in DIMENSIONS else by_field(links, facts, name)
         for name in group_by
     }
+    groups = {name: finances.of_groups(name, some) for name, some in groups.items()}
     return CampaignReport(
         campaign=campaign,
         period=period,
@@ -224,6 +229,7 @@ def build(
         filters=filters,
         axis=axis,
         week=weekhours.of(facts) if hourly else None,
+        not_assigned={name: finances.not_assigned(name, some) for name, some in groups.items()},
     )
 
 
@@ -240,7 +246,9 @@ def totals(
 ) -> metrics.Totals:
     """The totals alone, for lists of campaigns."""
     spans = period.spans(ZoneInfo(workspace.timezone))
-    return _totals(gather(session, store, campaign.id, spans, selection=ALL), EVERYTHING)
+    facts = gather(session, store, campaign.id, spans, selection=ALL)
+    finances = cost.read(session, workspace, campaign.id, facts, spans, filters=EVERYTHING, selection=ALL)
+    return finances.of_totals(_totals(facts, EVERYTHING))
 
 
 def raw_missing_before(store: EventStore, campaign: Campaign, period: Period, zone: ZoneInfo) -> datetime | None:
@@ -264,19 +272,19 @@ class _Reading:
         self,
         session: Session,
         store: EventStore,
+        workspace: Workspace,
         campaign: Campaign,
-        zone: ZoneInfo,
         interval: str,
         filters: Filters,
         axis: Axis,
     ) -> None:
-        self._session, self._store, self._campaign = session, store, campaign
-        self._zone, self._interval = zone, interval
+        self._session, self._store, self._workspace, self._campaign = session, store, workspace, campaign
+        self._zone, self._interval = ZoneInfo(workspace.timezone), interval
         self._filters, self._axis = filters, axis
 
     def of(
         self, period: Period, dimensions: Sequence[Dimension] = (), *, hourly: bool = False, rates: bool = False
-    ) -> tuple[Facts, list[Point]]:
+    ) -> tuple[Facts, Finances, list[Point]]:
         spans = period.spans(self._zone)
         selection = self._selection(spans)
         step = HOUR if hourly or self._interval == "hour" else DAY
@@ -290,8 +298,18 @@ class _Reading:
             step=step,
             axis=self._axis,
         )
+        finances = cost.read(
+            self._session,
+            self._workspace,
+            self._campaign.id,
+            found,
+            spans,
+            filters=self._filters,
+            selection=selection,
+            axis=self._axis,
+        )
         seen = self._seen_steps(found, spans, selection) if rates else None
-        return found, series(found, period.first, period.last, spans, self._interval, seen)
+        return found, finances, series(found, period.first, period.last, spans, self._interval, seen)
 
     def _seen_steps(self, found: Facts, spans: Sequence[Span], selection: Selection) -> Sequence[Step] | None:
         """The steps of those links that have impressions; `None` where only single hits could tell."""

@@ -8,7 +8,7 @@ from math import floor, log10
 
 from tracker.reports.experiment import CONVERSIONS_READ_MAX, Comparison, Near, Variant
 from tracker.reports.trial import EXPECTED_MIN, Outcome, Pair, SampleRatio, Trial
-from tracker.web import formats, words
+from tracker.web import formats
 
 # Each metric: what it is called, what its hits and its trials are.
 METRICS = {
@@ -106,7 +106,9 @@ def _more(trial: Trial, metric: str, names: Sequence[str]) -> str:
     trials = METRICS[metric][2]
     pair = trial.next_settled
     if pair is None or not pair.more or pair.more > MORE_MAX:
-        return f"What is open is so close that more than {formats.number(MORE_MAX)} {trials} would be needed to settle it."
+        return (
+            f"What is open is so close that more than {formats.number(MORE_MAX)} {trials} would be needed to settle it."
+        )
     purpose = "be enough to compare" if pair.is_early else "settle"
     joined = "and" if pair.is_early else "against"
     wanted = f"{names[pair.first]} {joined} {names[pair.second]}"
@@ -130,7 +132,7 @@ def difference(pair: Pair) -> str:
 
 def _places(low: float, high: float) -> int:
     least = min(abs(low), abs(high))
-    return 1 if least >= 0.0005 or max(abs(low), abs(high)) >= 0.02 and low < 0 < high else 2 if least >= 5e-5 else 3
+    return 1 if least >= 0.0005 or (max(abs(low), abs(high)) >= 0.02 and low < 0 < high) else 2 if least >= 5e-5 else 3
 
 
 def rounded(n: int) -> str:
