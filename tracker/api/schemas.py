@@ -90,8 +90,16 @@ class CampaignNew(Schema):
     name = fields.String(allow_none=True)
 
 
+class Amount(Schema):
+    amount = fields.String(required=True, validate=validate.Length(1), metadata={"description": "As 1500.00."})
+    currency = fields.String(required=True, metadata={"description": "ISO 4217, as EUR."})
+
+
 class CampaignEdit(Schema):
     name = fields.String()
+    budget = fields.Nested(
+        Amount, allow_none=True, metadata={"description": "What may be spent on it in all; null takes it away."}
+    )
     attribution_model = fields.String(
         metadata={"enum": list(MODELS), "description": "The one that is marked among the models; no figure changes."}
     )

@@ -11,6 +11,7 @@ from flask_wtf import FlaskForm
 from wtforms import PasswordField, SelectField, StringField, TextAreaField
 
 from tracker import callers
+from tracker.campaigns import Budget
 from tracker.errors import Invalid
 from tracker.filters import Typed
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES, LinkDraft
@@ -188,6 +189,8 @@ class CampaignForm(FlaskForm):  # type: ignore[misc]
     attribution_model = select("Model of attribution", {word: names[0] for word, names in words.MODELS.items()})
     click_window_days = text("Days after a click", inputmode="numeric")
     view_window_days = text("Days after a view", inputmode="numeric")
+    budget = text("Budget", inputmode="decimal", placeholder="1500.00")
+    budget_currency = StringField("Currency", render_kw={"list": "currencies", "maxlength": "3", "autocomplete": "off"})
 
     def values(self) -> dict[str, Any]:
         """What was typed; days that are no number come out as one that no window has."""
@@ -195,13 +198,16 @@ class CampaignForm(FlaskForm):  # type: ignore[misc]
         for field in (self.click_window_days, self.view_window_days):
             typed = (field.data or "").strip()
             found[field.short_name] = int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 6 else -1
-        return found
+        currency = (self.budget_currency.data or "").strip().upper()
+        return found | {"budget": Budget((self.budget.data or "").strip(), currency)}
 
-    def show(self, campaign: Campaign) -> None:
+    def show(self, campaign: Campaign, currency: str) -> None:
         """Fills the fields from what is stored."""
         self.name.data, self.attribution_model.data = campaign.name, campaign.attribution_model
         self.click_window_days.data = str(campaign.click_window_days)
         self.view_window_days.data = str(campaign.view_window_days)
+        self.budget.data = campaign.budget.amount if campaign.budget else ""
+        self.budget_currency.data = campaign.budget.currency if campaign.budget else currency
 
 
 class SetUpForm(WorkspaceForm):
