@@ -11,7 +11,9 @@ from flask_wtf import FlaskForm
 from wtforms import PasswordField, SelectField, StringField, TextAreaField
 
 from tracker import callers
+from tracker.campaigning import ChangeEntry
 from tracker.campaigns import Budget
+from tracker.changelog import NOTE_MAX
 from tracker.errors import Invalid
 from tracker.filters import Typed
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES, LinkDraft
@@ -116,7 +118,7 @@ def _whole(typed: str) -> int:
     return int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 10 else 0
 
 
-def _instant(typed: str | None, zone: ZoneInfo) -> datetime | None:
+def _instant(typed: str | None, zone: ZoneInfo, field: str = "expires_at") -> datetime | None:
     typed = (typed or "").strip()
     if not typed:
         return None
@@ -124,7 +126,7 @@ def _instant(typed: str | None, zone: ZoneInfo) -> datetime | None:
         local = datetime.fromisoformat(typed)
         return (local if local.tzinfo else local.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Invalid({"expires_at": "An instant is written like 2026-12-31T23:59."}) from None
+        raise Invalid({field: "An instant is written like 2026-12-31T23:59."}) from None
 
 
 class SignInForm(FlaskForm):  # type: ignore[misc]
@@ -208,6 +210,19 @@ class CampaignForm(FlaskForm):  # type: ignore[misc]
         self.view_window_days.data = str(campaign.view_window_days)
         self.budget.data = campaign.budget.amount if campaign.budget else ""
         self.budget_currency.data = campaign.budget.currency if campaign.budget else currency
+
+
+class NoteForm(FlaskForm):  # type: ignore[misc]
+    note = TextAreaField("Note", render_kw={"rows": "3", "maxlength": str(NOTE_MAX)})
+    at = StringField("When", render_kw={"type": "datetime-local"})
+
+    def instant(self, zone: ZoneInfo) -> datetime | None:
+        """When it was, as typed in the workspace's zone; None for now. Raises Invalid."""
+        return _instant(self.at.data, zone, "at")
+
+    def show(self, entry: ChangeEntry, zone: ZoneInfo) -> None:
+        """Fills the fields from what is stored."""
+        self.note.data, self.at.data = entry.note, entry.at.astimezone(zone).strftime(LOCAL_TIME)
 
 
 class SetUpForm(WorkspaceForm):
