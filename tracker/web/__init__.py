@@ -9,6 +9,7 @@ from tracker.web import (
     audiences,
     callers,
     campaigns,
+    changelog,
     checker,
     conversions,
     dashboard,
@@ -45,6 +46,7 @@ AREAS = (
     identities.pages,
     callers.pages,
     windows.pages,
+    changelog.pages,
 )
 
 
