@@ -51,6 +51,8 @@ def test_a_link_is_made_with_everything_to_paste(api: Api) -> None:
         "click_id_param": None,
         "referrer_policy": "unsafe-url",
         "fallback_url": None,
+        "cost_param": None,
+        "cost_currency": None,
         "created_at": "",
         "updated_at": "",
         "expires_at": None,

@@ -42,7 +42,7 @@ ROWS = (
     ("config", "extensions", "fetching", "metering"),
     ("sheets", "answers"),
     ("errors", "events", "losses"),
-    ("customers",),
+    ("customers", "clickcost"),
     (
         *("utm", "codes", "clickid", "credits", "identities", "money", "days", "agents"),
         *("channels", "countries", "addresses", "allowance"),

@@ -47,6 +47,8 @@ def link(row: Link, public_url: str) -> dict[str, Any]:
         "click_id_param": row.click_id_param,
         "referrer_policy": row.referrer_policy,
         "fallback_url": row.fallback_url,
+        "cost_param": row.cost_param,
+        "cost_currency": row.cost_currency,
         "created_at": instant(row.created_at),
         "updated_at": instant(row.updated_at),
         "expires_at": instant(row.expires_at),
