@@ -6,9 +6,11 @@ Millionths of a unit of the currency, as integers: networks bid in fractions of 
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from urllib.parse import unquote_plus
 
 from tracker import utm
+from tracker.money import Money, exponent
 
 # Characters of a value as it stands in the query. One more is kept of a longer value, which so cannot be read: cut off,
 # a number would be another number.
@@ -43,3 +45,13 @@ def micros(said: str) -> int | None:
         return None
     cost = int(found[1]) * MICROS + int((found[2] or "").ljust(PLACES, "0"))
     return cost if cost <= COST_MAX else None
+
+
+def amount(cost_micros: int) -> str:
+    """Millionths as a plain decimal with no more places than they need: `0.45`, `0.0035`, `12`."""
+    return f"{Decimal(cost_micros).scaleb(-PLACES).normalize():f}"
+
+
+def money_of(cost_micros: int, currency: str) -> Money:
+    """Millionths in minor units of their currency, to the nearest one, half to even. To be asked of sums alone."""
+    return Money(round(Decimal(cost_micros).scaleb(exponent(currency) - PLACES)), currency)
