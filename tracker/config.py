@@ -82,13 +82,13 @@ def _database(name: str, text: str | None, default: str) -> str:
 def _param(name: str, text: str | None) -> str:
     if text is None:
         return "cid"
-    if not clickid_param_ok(text):
+    if not param_ok(text):
         raise SettingError(f"{name} is 1 to 32 letters, digits, “-” or “_”, and no utm_ name, not “{text}”.")
     return text
 
 
-def clickid_param_ok(text: str) -> bool:
-    """A name for the click id: short, plain, and not one that a tag has."""
+def param_ok(text: str) -> bool:
+    """A name for a parameter of ours, as the click id's: short, plain, and not one that a tag has."""
     plain = text.isascii() and text.replace("-", "a").replace("_", "a").isalnum()
     return plain and len(text) <= 32 and not text.lower().startswith("utm_")
 

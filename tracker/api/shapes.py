@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from tracker import days, snippets
+from tracker import clickcost, days, snippets
 from tracker.campaigning import Cost
 from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Conversion, Link, Report
@@ -34,6 +34,7 @@ def link(row: Link, public_url: str) -> dict[str, Any]:
     return {
         "code": row.code,
         "short_url": pasted.short_url,
+        "cost_url": pasted.cost_url,
         "destination": row.destination,
         "tagged_url": row.tagged_url,
         "impression_pixel_url": pasted.impression_pixel_url,
@@ -52,6 +53,8 @@ def link(row: Link, public_url: str) -> dict[str, Any]:
         "click_id_param": row.click_id_param,
         "referrer_policy": row.referrer_policy,
         "fallback_url": row.fallback_url,
+        "cost_param": row.cost_param,
+        "cost_currency": row.cost_currency,
         "created_at": instant(row.created_at),
         "updated_at": instant(row.updated_at),
         "expires_at": instant(row.expires_at),
@@ -163,6 +166,16 @@ def event(row: StoredEvent, codes: dict[int, str]) -> dict[str, Any]:
         "browser": row.browser,
         "country": row.country,
         "channel": row.channel,
+        **cost(row),
+    }
+
+
+def cost(row: StoredEvent) -> dict[str, Any]:
+    """What a click said it cost. One that said what could not be read has none, and counts all the same."""
+    return {
+        "cost": None if row.cost_micros is None else clickcost.amount(row.cost_micros),
+        "cost_currency": row.cost_currency,
+        "cost_is_unreadable": row.cost_currency is not None and row.cost_micros is None,
     }
 
 

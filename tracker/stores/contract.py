@@ -34,7 +34,8 @@ class Dimension(IntEnum):
 class StoredEvent(NamedTuple):
     """An event as the loader leaves it: judged, enriched, without an address. Strings are interned by the store.
 
-    `detail` is what the verdict rests on (a bot's name, an unknown code), `rule` the rule that said so.
+    `detail` is what the verdict rests on (a bot's name, an unknown code), `rule` the rule that said so. `cost_micros`
+    are millionths of a unit of `cost_currency`; a currency without them says that what was said could not be read.
     """
 
     at_ms: int
@@ -55,6 +56,18 @@ class StoredEvent(NamedTuple):
     browser: str | None
     country: str | None
     channel: str | None
+    cost_currency: str | None = None
+    cost_micros: int | None = None
+
+
+class ClickCost(NamedTuple):
+    """What counted clicks of a link cost in one currency: `n` said so, `unread_n` said what could not be read."""
+
+    link_id: int
+    currency: str
+    n: int
+    micros: int
+    unread_n: int
 
 
 # The instant and the nonce.
@@ -272,6 +285,10 @@ class EventStore(Protocol):
         self, campaign_id: int, start: int, end: int, dimensions: Sequence[Dimension]
     ) -> dict[Dimension, list[Part]]:
         """Counted impressions and clicks by the values of each dimension; those without a value are left out."""
+        ...
+
+    def click_costs(self, campaign_id: int, start: int, end: int) -> list[ClickCost]:
+        """What counted clicks said they cost, over the buckets from `start` to before `end`."""
         ...
 
     def select(

@@ -14,6 +14,7 @@ from tracker.stores import selecting
 from tracker.stores.contract import (
     CampaignStep,
     Cell,
+    ClickCost,
     Dimension,
     EventId,
     LinkSum,
@@ -27,6 +28,8 @@ from tracker.stores.contract import (
 from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
     DAY_MS,
+    cost_days,
+    cost_quarters,
     events,
     rollup_days,
     rollup_orphan_days,
@@ -96,6 +99,13 @@ class SqlReader:
             if n and kind in SHOWN:
                 parts[dimension].append(Part(names[value], kind, n, unique_n))
         return {dimension: parts[dimension] for dimension in dimensions}
+
+    def click_costs(self, campaign_id: int, start: int, end: int) -> list[ClickCost]:
+        keys = ("link_id", "currency_id")
+        found = self._sums(cost_quarters, cost_days, keys, {"campaign_id": campaign_id}, start, end)
+        with self._engine.connect() as connection:
+            names = texts_by_id(connection, (currency for _, currency, *_ in found))
+        return [ClickCost(link, names[currency], *sums) for link, currency, *sums in found if any(sums)]
 
     def select(
         self,

@@ -14,7 +14,7 @@ from babel.numbers import format_currency, format_decimal
 from babel.units import format_unit
 from flask import Flask, g, has_request_context, request
 
-from tracker import days
+from tracker import clickcost, days
 from tracker.models import Workspace
 from tracker.money import Money
 from tracker.reports.campaign import Period
@@ -167,6 +167,12 @@ def money(value: Money) -> str:
     return format_currency(Decimal(value.amount), value.currency, locale=number_locale(), decimal_quantization=False)
 
 
+def click_cost(micros: int, currency: str) -> str:
+    """What one click cost, with all of its places."""
+    amount = Decimal(clickcost.amount(micros))
+    return format_currency(amount, currency, locale=number_locale(), decimal_quantization=False)
+
+
 def decimal(value: Decimal) -> str:
     """A number with two places."""
     return format_decimal(value, "#,##0.00", locale=number_locale())
@@ -281,6 +287,7 @@ def register(app: Flask) -> None:
         rate,
         limits,
         money,
+        click_cost,
         duration,
         day,
         full_day,

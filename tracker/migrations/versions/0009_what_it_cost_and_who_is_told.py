@@ -39,7 +39,7 @@ def upgrade() -> None:
         op.create_table(
             table,
             *(sa.Column(name, sa.Integer(), autoincrement=False, nullable=False) for name in keys),
-            *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("n", "micros")),
+            *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("n", "micros", "unread_n")),
             sa.PrimaryKeyConstraint(*keys, name=op.f(f"pk_{table}")),
             sqlite_with_rowid=False,
         )
