@@ -27,7 +27,7 @@ ROWS = (
     ("reports",),
     ("audit", "bulk", "corrections", "debugging", "inbox", "jobs"),
     ("conversionfile",),
-    ("aside", "audiences", "checking", "conversions", "links", "privacy", "snippets"),
+    ("aside", "audiences", "checking", "conversions", "destinationchecks", "links", "privacy", "snippets"),
     ("callers", "paths", "received", "settling"),
     ("credited",),
     ("ledger",),
