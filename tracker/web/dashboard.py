@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from tracker import campaigns, conversions, days
+from tracker import campaigns, days
 from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.reports import campaign as campaign_report
@@ -28,6 +28,6 @@ def overview(workspace: Workspace) -> ResponseReturnValue:
         rows=summaries.rows(db.session(), services().store, workspace, found[:SHOWN_MAX], now),
         period=campaign_report.default_period(workspace, now),
         has_more=len(found) > SHOWN_MAX,
-        health=services().health(days.to_ms(now)),
-        unmatched=conversions.unmatched_count(db.session(), workspace),
+        needs=services().needs(db.session(), workspace, now),
+        has_campaigns=bool(found),
     )
