@@ -173,6 +173,15 @@ class Hits(NamedTuple):
     n: int
 
 
+class Flow(NamedTuple):
+    """Counted impressions and clicks of a campaign in one of several runs of buckets, named by its number."""
+
+    campaign_id: int
+    run: int
+    impressions: int
+    clicks: int
+
+
 class Wanted(NamedTuple):
     """Which events of a workspace are looked for; `None` leaves all in.
 
@@ -279,6 +288,15 @@ class EventStore(Protocol):
 
     def series_of(self, campaign_ids: Sequence[int], spans: Sequence[Span], step: int, kind: int) -> list[CampaignStep]:
         """Counted events of one kind of several campaigns, in steps as `series` has them."""
+        ...
+
+    def flows(self, campaign_ids: Collection[int], runs: Sequence[tuple[int, int]]) -> list[Flow]:
+        """What counted of several campaigns in runs of buckets, each from its first to before its second; where nothing
+        did, there is no flow."""
+        ...
+
+    def clicks_by_link(self, campaign_ids: Collection[int], start: int, end: int) -> dict[int, int]:
+        """Counted clicks of several campaigns by link, over the buckets from `start` to before `end`."""
         ...
 
     def breakdowns(
