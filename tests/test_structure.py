@@ -24,8 +24,11 @@ ROWS = (
     ("edge",),
     ("pipeline",),
     ("schema",),
+    ("jobs",),
+    ("mailing",),
+    ("letters", "shares"),
     ("reports",),
-    ("audit", "bulk", "corrections", "debugging", "inbox", "jobs"),
+    ("audit", "bulk", "corrections", "debugging", "inbox"),
     ("conversionfile",),
     ("aside", "audiences", "checking", "conversions", "links", "privacy", "snippets"),
     ("callers", "paths", "received", "settling"),
@@ -45,7 +48,7 @@ ROWS = (
     ("customers",),
     (
         *("utm", "codes", "clickid", "credits", "identities", "money", "days", "agents"),
-        *("channels", "countries", "addresses", "allowance"),
+        *("channels", "countries", "addresses", "allowance", "smtp", "resources"),
     ),
 )
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}

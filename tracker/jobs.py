@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Text, cast, delete, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from tracker import aside, changes, conversionfile, conversions, days, losses, matchkeys, signing, testcodes
+from tracker import aside, changes, conversionfile, conversions, days, losses, mailing, matchkeys, signing, testcodes
 from tracker.config import Settings
 from tracker.extensions import empty_journal
 from tracker.models import Report, Salt
@@ -136,6 +136,14 @@ def forget_signatures(on: Installation, now: datetime) -> None:
         signing.forget_spent(session, now)
 
 
+postman = mailing.Postman()
+
+
+def send_mails(on: Installation, now: datetime) -> None:
+    """Not here, where what is loaded would wait for a mail server."""
+    postman.go(on.settings, on.engine, now)
+
+
 Job = Callable[[Installation, datetime], None]
 
 # What is done, and every how many seconds.
@@ -149,6 +157,7 @@ TABLE: tuple[tuple[Job, int], ...] = (
     (trim_changes, 3600),
     (tidy_losses, 3600),
     (retry_unmatched, 60),
+    (send_mails, 60),
     (forget_tests, 3600),
     (forget_signatures, 3600),
     (clear_imports, 3600),

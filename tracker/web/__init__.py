@@ -1,4 +1,4 @@
-"""The pages: server-rendered, one file per area, everything under /app but for the public one on privacy."""
+"""The pages: server-rendered, one file per area; all under /app but for those on privacy and shared reports."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tracker.web import (
     dashboard,
     debugger,
     events,
+    exports,
     filters,
     formats,
     identities,
@@ -24,6 +25,8 @@ from tracker.web import (
     privacy,
     responses,
     settings,
+    shared,
+    sharing,
     windows,
 )
 
@@ -45,6 +48,8 @@ AREAS = (
     identities.pages,
     callers.pages,
     windows.pages,
+    sharing.pages,
+    exports.pages,
 )
 
 
@@ -55,3 +60,4 @@ def register(app: Flask) -> None:
     for area in AREAS:
         app.register_blueprint(area, url_prefix="/app")
     app.register_blueprint(privacy.pages)
+    app.register_blueprint(shared.pages)

@@ -61,7 +61,8 @@ def context(
         if wanted.given
         else None,
         "today": build(today, marks=False).totals if choice.shows_today and not is_shared else None,
-        "attribution": _attribution(campaign, found, zone),
+        # Paths lead through other campaigns, of which a shared page tells nothing.
+        "attribution": None if is_shared else _attribution(campaign, found, zone),
         "changes": _changes(found),
         "bands": drawing.bands(found),
         "groups": {
