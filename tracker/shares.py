@@ -28,7 +28,7 @@ PASSWORD_MAX = accounts.PASSWORD_MAX
 LOGO_BYTES_MAX = 200_000
 DAYS_DEFAULT = reports.DAYS_DEFAULT
 # What else of a campaign page's address a shared report keeps; each value is judged where it is used.
-KEPT = ("interval", "metric", "by", "compare", "all")
+KEPT = ("interval", "metric", "by", "compare", "compare_from", "all")
 KEPT_MAX = 32
 
 
@@ -160,6 +160,10 @@ def _query(
             kept |= filters.read({name: given.get(name) for name in NAMES}).given
         except Invalid as refusal:
             errors |= refusal.errors
+    if "days" in kept and given.get("compare") == "custom":
+        errors["days"] = (
+            "Rolling days are compared with those before or a year before; give two dates for a chosen period."
+        )
     for name in KEPT:
         value = str(given.get(name) or "")
         if value and len(value) <= KEPT_MAX and value.isprintable():

@@ -10,6 +10,7 @@ from tracker.api import (
     callback,
     campaigns,
     conversions,
+    costs,
     events,
     filtered,
     links,
@@ -24,7 +25,7 @@ from tracker.api.problems import problem
 
 def register(app: Flask) -> None:
     """Adds the API."""
-    for area in (links, campaigns, attribution, conversions, events, filtered, testing):
+    for area in (links, campaigns, costs, attribution, conversions, events, filtered, testing):
         app.register_blueprint(area.blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)

@@ -24,7 +24,10 @@ responses.add_not_found(pages)
 
 # Left out where money is not to be seen, however deep it stands.
 MONEY = frozenset(
-    {"revenue", "cost", "costs", "profit", "cpc", "cpm", "cpa", "epc", "aov", "roas", "roi", "break_even", "budget"}
+    {
+        *("revenue", "revenue_total", "revenue_without_rate", "cost", "cost_total", "cost_without_rate", "currency"),
+        *("cost_not_assigned", "cpc", "cpm", "cpa", "epc", "aov", "roas", "roi"),
+    }
 )
 
 

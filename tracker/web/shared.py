@@ -170,7 +170,8 @@ def _shown(share: SharedReport) -> dict[str, Any]:
     if share.campaign_id is None:
         return overall.context(workspace, asked, now) | frame
     campaign = db.session().get_one(Campaign, share.campaign_id)
-    return reportpage.context(workspace, campaign, asked, now, is_shared=True) | frame
+    hides_money = not share.shows_money
+    return reportpage.context(workspace, campaign, asked, now, is_shared=True, hides_money=hides_money) | frame
 
 
 def _exported(share: SharedReport) -> dict[str, Any]:
