@@ -1,4 +1,4 @@
-"""The pages: server-rendered, one file per area, everything under /app but for the public one on privacy."""
+"""The pages: server-rendered, one file per area; all under /app but for those on privacy and shared reports."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tracker.web import (
     dashboard,
     debugger,
     events,
+    exports,
     filters,
     formats,
     identities,
@@ -25,6 +26,8 @@ from tracker.web import (
     privacy,
     responses,
     settings,
+    shared,
+    sharing,
     windows,
 )
 
@@ -47,6 +50,8 @@ AREAS = (
     callers.pages,
     windows.pages,
     changelog.pages,
+    sharing.pages,
+    exports.pages,
 )
 
 
@@ -57,3 +62,4 @@ def register(app: Flask) -> None:
     for area in AREAS:
         app.register_blueprint(area, url_prefix="/app")
     app.register_blueprint(privacy.pages)
+    app.register_blueprint(shared.pages)
