@@ -15,6 +15,7 @@ from tracker.api import (
     links,
     public,
     testing,
+    variants,
     watching,
 )
 from tracker.api.gate import Gate
@@ -24,7 +25,7 @@ from tracker.api.problems import problem
 
 def register(app: Flask) -> None:
     """Adds the API."""
-    for area in (links, campaigns, attribution, conversions, events, filtered, testing):
+    for area in (links, campaigns, attribution, conversions, events, filtered, testing, variants):
         app.register_blueprint(area.blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)

@@ -21,9 +21,11 @@ from tracker.web import (
     install,
     leftout,
     links,
+    planner,
     privacy,
     responses,
     settings,
+    variants,
     windows,
 )
 
@@ -45,6 +47,8 @@ AREAS = (
     identities.pages,
     callers.pages,
     windows.pages,
+    variants.pages,
+    planner.pages,
 )
 
 
