@@ -23,11 +23,13 @@ from tracker.web import (
     install,
     leftout,
     links,
+    planner,
     privacy,
     responses,
     settings,
     shared,
     sharing,
+    variants,
     windows,
 )
 
@@ -52,6 +54,8 @@ AREAS = (
     changelog.pages,
     sharing.pages,
     exports.pages,
+    variants.pages,
+    planner.pages,
 )
 
 

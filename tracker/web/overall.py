@@ -60,7 +60,9 @@ def _changes(totals: Totals, previous: Totals) -> dict[str, Change | None]:
         for name in ("impressions", "clicks", "conversions")
     }
     rates = comparison.changes(totals, previous)
-    return found | {name: changes.of_rate(rate) for name, rate in rates.items()}
+    return found | {
+        name: changes.of_rate(rate, getattr(totals, name), getattr(previous, name)) for name, rate in rates.items()
+    }
 
 
 def content(shown: Mapping[str, Any], *, hides_money: bool = False) -> dict[str, Any]:
