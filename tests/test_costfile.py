@@ -42,7 +42,7 @@ GOOGLE_GERMAN = (
     "Spring Sale\t2026-11-02\tEUR\t12,00\t1.000\t3\n"
     "Gesamt: Konto\t --\tEUR\t1.216,50\t13.345\t313\n"
 )
-META = """\ufeffCampaign name,Day,Campaign delivery,Amount spent (USD),Impressions,Link clicks,Reporting starts,Reporting ends
+META = """\ufeffCampaign name,Day,Delivery,Amount spent (USD),Impressions,Link clicks,Reporting starts,Reporting ends
 ,2026-11-01,,35.5,900,12,2026-11-01,2026-11-02
 spring-sale,2026-11-01,active,20.25,500,7,2026-11-01,2026-11-02
 spring-sale,2026-11-02,active,15.25,400,5,2026-11-01,2026-11-02

@@ -11,9 +11,12 @@ from tracker.web import (
     campaigns,
     checker,
     conversions,
+    costimports,
+    costs,
     dashboard,
     debugger,
     events,
+    exchange,
     filters,
     formats,
     identities,
@@ -45,6 +48,9 @@ AREAS = (
     identities.pages,
     callers.pages,
     windows.pages,
+    costs.pages,
+    costimports.pages,
+    exchange.pages,
 )
 
 
