@@ -23,9 +23,9 @@ def _now() -> datetime:
 class ChangeEntry(Base):
     """One edit, or one note that somebody wrote: who, when, and of each field what it was and what it became.
 
-    `kind` is `link`, `campaign`, `budget`, `cost`, `rule` or `note`. `fields` are triples of a field's name and its two
-    values as text, `None` where there was none. Without a campaign it concerns the whole workspace. `who` is the e-mail
-    of a user, `token NAME`, or `command line`.
+    `kind` is one of `changelog.KINDS`. `fields` are triples of a field's name and its two values as text, `None` where
+    there was none. Without a campaign it concerns the whole workspace. `who` is the e-mail of a user, `token NAME`,
+    `command line`, or `tracker` where nobody is behind it.
     """
 
     __tablename__ = "change_log"

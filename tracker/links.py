@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tracker import campaigns, changes, codes, days, utm
+from tracker import campaigns, changelog, changes, codes, days, utm
 from tracker.config import clickid_param_ok
 from tracker.destinations import OwnDomain, destination_refusal, text_refusal
 from tracker.errors import Invalid, NotFound, Taken
@@ -128,6 +128,14 @@ def create(session: Session, workspace: Workspace, draft: LinkDraft, own: OwnDom
         try:
             # UNIQUE decides, not a look beforehand: two requests for one code race, and one of them must lose.
             session.flush()
+            changelog.record(
+                session,
+                workspace_id=workspace.id,
+                kind="link",
+                campaign_id=campaign.id,
+                link_id=link.id,
+                fields=[("code", None, link.code), *_given(draft)],
+            )
             changes.announce(session, [link.code])
             session.commit()
         except IntegrityError:
@@ -137,6 +145,16 @@ def create(session: Session, workspace: Workspace, draft: LinkDraft, own: OwnDom
         else:
             return link
     raise Invalid({"code": "No free code was found; try again."})
+
+
+def _given(draft: LinkDraft) -> list[changelog.Field]:
+    """What a new link has beyond what every link has; its code is told apart."""
+    values = {field.name: (getattr(draft, field.name), field.default) for field in fields(draft)}
+    return [
+        (name, None, changelog.text(value))
+        for name, (value, usual) in values.items()
+        if name != "code" and value != usual
+    ]
 
 
 def _fill(link: Link, draft: LinkDraft) -> None:
@@ -196,8 +214,23 @@ def edit(session: Session, workspace: Workspace, link: Link, given: Mapping[str,
     # A link made before its code was reserved keeps it.
     if errors := {field: text for field, text in check(draft, own).items() if field != "code"}:
         raise Invalid(errors)
+    changelog.hold_row(session, link)
+    before, left = draft_of(link), link.campaign_id
+    draft = tidy(replace(before, **given))
     link.campaign = campaigns.ensure(session, workspace, draft.campaign)
     _fill(link, draft)
+    differences = changelog.differences(asdict(before), asdict(draft))
+    # A link that moves is told of where it went and where it left.
+    for campaign_id in dict.fromkeys((left, link.campaign.id)):
+        changelog.record(
+            session,
+            workspace_id=workspace.id,
+            kind="link",
+            campaign_id=campaign_id,
+            link_id=link.id,
+            fields=differences,
+            at=link.updated_at,
+        )
     changes.announce(session, [link.code])
     session.commit()
     return link
@@ -205,10 +238,19 @@ def edit(session: Session, workspace: Workspace, link: Link, given: Mapping[str,
 
 def set_archived(session: Session, link: Link, archived: bool) -> None:
     """Takes a link out of service or back into it, and commits. Archiving twice keeps the first instant."""
+    changelog.hold_row(session, link)
     if archived != (link.archived_at is not None):
         link.archived_at = days.now() if archived else None
+        changelog.record(
+            session,
+            workspace_id=link.workspace_id,
+            kind="link",
+            campaign_id=link.campaign_id,
+            link_id=link.id,
+            fields=changelog.differences({"archived": not archived}, {"archived": archived}),
+        )
         changes.announce(session, [link.code])
-        session.commit()
+    session.commit()
 
 
 def find(session: Session, workspace: Workspace, code: str) -> Link:

@@ -9,12 +9,13 @@ import orjson
 from flask import request
 from marshmallow import Schema, ValidationError, fields, validate
 
-from tracker import inbox
+from tracker import changelog, inbox
 from tracker.claims import STATUSES
 from tracker.credits import MODELS
 from tracker.errors import Invalid, Malformed
 from tracker.events import Kind, Verdict
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES
+from tracker.reports import beforeafter
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
@@ -123,8 +124,16 @@ class RatesQuery(Schema):
     currency = fields.String(load_default=None, validate=SOUGHT)
 
 
+class Amount(Schema):
+    amount = fields.String(required=True, validate=validate.Length(1), metadata={"description": "As 1500.00."})
+    currency = fields.String(required=True, metadata={"description": "ISO 4217, as EUR."})
+
+
 class CampaignEdit(Schema):
     name = fields.String()
+    budget = fields.Nested(
+        Amount, allow_none=True, metadata={"description": "What may be spent on it in all; null takes it away."}
+    )
     attribution_model = fields.String(
         metadata={"enum": list(MODELS), "description": "The one that is marked among the models; no figure changes."}
     )
@@ -178,6 +187,37 @@ class EventsQuery(PageQuery):
     )
     campaign = fields.String(load_default=None, validate=SOUGHT, metadata={"description": "A campaign's slug."})
     since = fields.AwareDateTime(load_default=None, metadata={"description": "Only from this instant on."})
+
+
+class CampaignChangesQuery(PageQuery):
+    kind = fields.String(load_default=None, validate=validate.OneOf(changelog.KINDS))
+    link = fields.String(load_default=None, validate=SOUGHT, metadata={"description": "Only this link, by its code."})
+
+
+class ChangesQuery(CampaignChangesQuery):
+    campaign = fields.String(
+        load_default=None,
+        validate=SOUGHT,
+        metadata={"description": "A campaign's slug; those of the whole workspace come too."},
+    )
+
+
+class EffectQuery(Schema):
+    days = fields.Integer(
+        load_default=beforeafter.DAYS_DEFAULT,
+        validate=validate.Range(1, beforeafter.DAYS_MAX),
+        metadata={"description": "On each side, as far as there are so many."},
+    )
+
+
+class NoteNew(Schema):
+    note = fields.String(required=True)
+    at = fields.AwareDateTime(allow_none=True, metadata={"description": "When it was; now unless told."})
+
+
+class NoteEdit(Schema):
+    note = fields.String()
+    at = fields.AwareDateTime()
 
 
 class SalesQuery(PageQuery):

@@ -67,6 +67,7 @@ def campaign(row: Campaign) -> dict[str, Any]:
         "attribution_model": row.attribution_model,
         "click_window_days": row.click_window_days,
         "view_window_days": row.view_window_days,
+        "budget": money(row.budget) if row.budget else None,
         "created_at": instant(row.created_at),
         "archived_at": instant(row.archived_at),
     }

@@ -9,6 +9,7 @@ from tracker.web import (
     audiences,
     callers,
     campaigns,
+    changelog,
     checker,
     conversions,
     costimports,
@@ -51,6 +52,7 @@ AREAS = (
     costs.pages,
     costimports.pages,
     exchange.pages,
+    changelog.pages,
 )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user
 from sqlalchemy import select
 
 from tracker import costfile, costsheet, days
@@ -82,8 +81,7 @@ def choose(workspace: Workspace, name: str) -> ResponseReturnValue:
         return _page(workspace, kept)
     try:
         found = _plan(workspace, kept)
-        who = str(current_user.email)
-        stored = costfile.store(db.session(), workspace, found, who=who, now=days.now())
+        stored = costfile.store(db.session(), workspace, found, now=days.now())
     except Invalid as refusal:
         return _page(workspace, kept, refusal.errors)
     kept.drop()

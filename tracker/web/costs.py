@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user
 from flask_wtf import FlaskForm
 from sqlalchemy import select
 from wtforms import StringField
@@ -91,7 +90,7 @@ def add(workspace: Workspace, slug: str) -> ResponseReturnValue:
     form = CostForm()
     try:
         entry = costs.check(db.session(), workspace, campaign, form.typed())
-        stored = costs.put(db.session(), workspace, [entry], origin="form", who=_who(), now=days.now())
+        stored = costs.put(db.session(), workspace, [entry], origin="form", now=days.now())
     except Invalid as refusal:
         return _page(workspace, campaign, form, refusal.errors), refusal.status
     flash("The cost is stored." if stored.added else "It took the place of the cost of the same days.")
@@ -118,7 +117,7 @@ def edit(workspace: Workspace, slug: str, cost_id: int) -> ResponseReturnValue:
     try:
         counts = {name: str(n) for name in ("impressions", "clicks") if (n := getattr(cost, name)) is not None}
         entry = costs.check(db.session(), workspace, campaign, replace(form.typed(), **counts))
-        costs.edit(db.session(), workspace, cost, entry, who=_who(), now=days.now())
+        costs.edit(db.session(), workspace, cost, entry, now=days.now())
     except Invalid as refusal:
         return _edit_page(campaign, cost, form, refusal.errors), refusal.status
     flash("The cost is changed.")
@@ -129,13 +128,9 @@ def edit(workspace: Workspace, slug: str, cost_id: int) -> ResponseReturnValue:
 @signed_in
 def remove(workspace: Workspace, slug: str, cost_id: int) -> ResponseReturnValue:
     campaign = campaigns.find(db.session(), workspace, slug)
-    costs.remove(db.session(), workspace, costs.find(db.session(), campaign, cost_id), who=_who())
+    costs.remove(db.session(), workspace, costs.find(db.session(), campaign, cost_id))
     flash("The cost is gone.")
     return redirect(url_for("costs.index", slug=slug), code=303)
-
-
-def _who() -> str:
-    return str(current_user.email)
 
 
 def _page(

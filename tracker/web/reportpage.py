@@ -18,7 +18,7 @@ from tracker.reports import filtered, filters, journeys
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
 from tracker.services import services
-from tracker.web import attribution, breakdowns, changes, drawing, periods
+from tracker.web import attribution, breakdowns, changes, drawing, heat, periods
 
 
 def context(
@@ -48,7 +48,13 @@ def context(
         axis=campaign_report.AXES[by or "click"],
     )
     names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
-    found = build(choice.period, compare=True, group_by=names)
+    found = build(
+        choice.period,
+        compare=choice.comparison or False,
+        group_by=names,
+        week=not whole,
+        rates=choice.metric == "ctr",
+    )
     today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
     return {
         "report": found,
@@ -66,11 +72,12 @@ def context(
         "bands": drawing.bands(found),
         "groups": {
             name: drawing.groups(found.groups[name], breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN)
-            for name in breakdowns.FIELDS
+            for name in ("link",)
             if name in found.groups
         },
         "breakdowns": breakdowns.tables(found, whole),
         "whole": whole,
+        "week": heat.draw(found.week, choice.metric) if found.week else None,
         "charts": drawing.charts(found, choice.metric),
         "left_out": filtered.build(store, workspace, [campaign.id], choice.period, with_hits=False),
         "unmatched": 0 if is_shared else conversions.unmatched_count(db.session(), workspace),
@@ -107,5 +114,8 @@ def _changes(report: CampaignReport) -> dict[str, changes.Change | None]:
         name: changes.of_count(getattr(report.totals, name), getattr(before, name))
         for name in ("impressions", "clicks", "conversions")
     }
-    found |= {name: changes.of_rate(rates.get(name)) for name in ("ctr", "conversion_rate")}
+    found |= {
+        name: changes.of_rate(rates.get(name), getattr(report.totals, name), getattr(before, name))
+        for name in ("ctr", "conversion_rate")
+    }
     return found | {money.currency: changes.of_money(money, before.revenue) for money in report.totals.revenue}
