@@ -11,6 +11,7 @@ from tracker.api import (
     campaigns,
     changelog,
     conversions,
+    costs,
     events,
     filtered,
     links,
@@ -25,7 +26,7 @@ from tracker.api.problems import problem
 
 def register(app: Flask) -> None:
     """Adds the API."""
-    for area in (links, campaigns, changelog, attribution, conversions, events, filtered, testing):
+    for area in (links, campaigns, changelog, costs, attribution, conversions, events, filtered, testing):
         app.register_blueprint(area.blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)

@@ -91,6 +91,39 @@ class CampaignNew(Schema):
     name = fields.String(allow_none=True)
 
 
+class CostNew(Schema):
+    from_ = fields.String(data_key="from", required=True, metadata={"description": "First local date, inclusive."})
+    to = fields.String(allow_none=True, metadata={"description": "Last local date; without it, it is one day's."})
+    amount = fields.String(required=True, metadata={"description": "A decimal, as 310.00; of a credit below 0."})
+    currency = fields.String(allow_none=True, metadata={"description": "ISO 4217; without one the workspace's."})
+    source = fields.String(allow_none=True, metadata={"description": "The utm_source that it was spent on."})
+    link = fields.String(allow_none=True, metadata={"description": "The code of the link that it was spent on."})
+    impressions = fields.Integer(strict=True, allow_none=True, metadata={"description": "As the network counted."})
+    clicks = fields.Integer(strict=True, allow_none=True, metadata={"description": "As the network counted."})
+
+
+class CostsNew(Schema):
+    costs = fields.List(fields.Nested(CostNew), required=True, validate=validate.Length(1, BULK_MAX))
+
+
+class RateNew(Schema):
+    currency = fields.String(required=True)
+    from_ = fields.String(data_key="from", required=True, metadata={"description": "The local date it holds from."})
+    rate = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "What one unit is worth in the workspace's currency, as 0.9215; null takes it away."},
+    )
+
+
+class RatesNew(Schema):
+    rates = fields.List(fields.Nested(RateNew), required=True, validate=validate.Length(1, BULK_MAX))
+
+
+class RatesQuery(Schema):
+    currency = fields.String(load_default=None, validate=SOUGHT)
+
+
 class Amount(Schema):
     amount = fields.String(required=True, validate=validate.Length(1), metadata={"description": "As 1500.00."})
     currency = fields.String(required=True, metadata={"description": "ISO 4217, as EUR."})
@@ -266,7 +299,7 @@ def _flat(messages: Any, path: str = "") -> dict[str, str]:
 def _place(path: str) -> str:
     """Where a message belongs, as other errors name it: `links.3.code` is `links[3].code`, what fits nowhere `body`."""
     path = path.removesuffix("._schema")
-    return "body" if path == "_schema" else re.sub(r"^links\.(\d+)", r"links[\1]", path)
+    return "body" if path == "_schema" else re.sub(r"^(links|costs|rates)\.(\d+)", r"\1[\2]", path)
 
 
 def load(schema: type[Schema], content: Any) -> dict[str, Any]:

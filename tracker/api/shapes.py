@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from tracker import days, snippets
+from tracker.campaigning import Cost
 from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Conversion, Link, Report
-from tracker.money import Money
+from tracker.money import Money, Price
+from tracker.rates import Rate as ExchangeRate
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
 from tracker.reports.grouping import Group
@@ -17,6 +21,7 @@ from tracker.reports.series import Point
 from tracker.stores import StoredEvent
 
 RATE_PLACES = 6
+PRICES = ("cpc", "cpm", "cpa", "epc", "aov")
 COMPLETE_PLACES = 2
 
 
@@ -70,6 +75,26 @@ def campaign(row: Campaign) -> dict[str, Any]:
 
 def money(amount: Money) -> dict[str, str]:
     return {"currency": amount.currency, "amount": amount.amount}
+
+
+def cost(row: Cost, codes: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "from": row.first_on.isoformat(),
+        "to": row.last_on.isoformat(),
+        "amount": row.money.amount,
+        "currency": row.currency,
+        "source": row.source,
+        "link": codes.get(row.link_id) if row.link_id is not None else None,
+        "origin": row.origin,
+        "impressions": row.impressions,
+        "clicks": row.clicks,
+        "updated_at": instant(row.updated_at),
+    }
+
+
+def rate_of(found: ExchangeRate) -> dict[str, str]:
+    return {"currency": found.currency, "from": found.from_on.isoformat(), "rate": f"{found.rate:f}"}
 
 
 def conversion(row: Conversion) -> dict[str, Any]:
@@ -160,8 +185,29 @@ def totals(found: Totals) -> dict[str, Any]:
         "ctr": rate(found.ctr),
         "conversion_rate": rate(found.conversion_rate),
         "revenue": [money(amount) for amount in found.revenue],
+        **_money_metrics(found),
         "filtered": found.filtered,
     }
+
+
+def _money_metrics(found: Totals) -> dict[str, Any]:
+    """What was spent, and what is reckoned from totals in the workspace's `currency`, as plain decimals."""
+    known = found.cost_total or found.revenue_total
+    shape: dict[str, Any] = {
+        "cost": None if found.cost is None else [money(amount) for amount in found.cost],
+        "currency": known and known.currency,
+        "cost_total": found.cost_total and found.cost_total.amount,
+        "revenue_total": found.revenue_total and found.revenue_total.amount,
+    }
+    for name in PRICES:
+        price: Price | None = getattr(found, name)
+        shape[name] = price and price.amount
+    for name in ("roas", "roi"):
+        times: Decimal | None = getattr(found, name)
+        shape[name] = None if times is None else float(round(times, RATE_PLACES))
+    for name in ("cost_without_rate", "revenue_without_rate"):
+        shape[name] = [money(amount) for amount in getattr(found, name)]
+    return shape
 
 
 def difference(found: Difference | None) -> dict[str, float | None] | None:
@@ -203,4 +249,5 @@ def stats(found: CampaignReport, lag_s: float, group_by: str | None) -> dict[str
     content["series"] = [point(step) for step in found.series]
     if group_by:
         content["groups"] = [group(each) for each in found.groups[group_by]]
+        content["cost_not_assigned"] = [money(amount) for amount in found.not_assigned.get(group_by, [])]
     return content

@@ -84,6 +84,25 @@ class Cell(NamedTuple):
     unique_on_link_n: int
 
 
+class LinkSum(NamedTuple):
+    """Counted events of one kind on one link of a campaign over a period; `unique_n` were their visitor's first."""
+
+    campaign_id: int
+    link_id: int
+    kind: int
+    n: int
+    unique_n: int
+
+
+class CampaignStep(NamedTuple):
+    """Counted events of one kind on a campaign in one step of a series, as Step has them."""
+
+    campaign_id: int
+    offset: int
+    number: int
+    n: int
+
+
 class Step(NamedTuple):
     """Counted events of one kind in one step of a series. `number` counts local steps since 1970 at this `offset`."""
 
@@ -239,6 +258,14 @@ class EventStore(Protocol):
     ) -> list[Step]:
         """Counted impressions and clicks in steps of `step` buckets, local to each span's offset; of all links, or of
         these."""
+        ...
+
+    def totals_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[LinkSum]:
+        """Counted impressions and clicks of several campaigns over the buckets from `start` to before `end`."""
+        ...
+
+    def series_of(self, campaign_ids: Sequence[int], spans: Sequence[Span], step: int, kind: int) -> list[CampaignStep]:
+        """Counted events of one kind of several campaigns, in steps as `series` has them."""
         ...
 
     def breakdowns(

@@ -11,7 +11,19 @@ from tracker.days import Span
 from tracker.events import Kind, Verdict
 from tracker.extensions import in_list
 from tracker.stores import selecting
-from tracker.stores.contract import Cell, Dimension, EventId, Orphan, Part, Selected, Selection, Step, StoredEvent
+from tracker.stores.contract import (
+    CampaignStep,
+    Cell,
+    Dimension,
+    EventId,
+    LinkSum,
+    Orphan,
+    Part,
+    Selected,
+    Selection,
+    Step,
+    StoredEvent,
+)
 from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
     DAY_MS,
@@ -24,7 +36,7 @@ from tracker.stores.rollups import (
     rollups,
 )
 from tracker.stores.rows import ID, chunks, older, stored, texts_by_id
-from tracker.summing import Of, over
+from tracker.summing import Of, over, padded
 from tracker.sums import StoreMark
 
 PRUNED_BEFORE = "pruned_before_ms"
@@ -45,6 +57,32 @@ class SqlReader:
         keys = ("link_id", "kind", "verdict")
         found = self._sums(rollups, rollup_days, keys, {"campaign_id": campaign_id}, start, end)
         return [Cell(*row) for row in found]
+
+    def totals_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[LinkSum]:
+        keys, found = ("campaign_id", "link_id", "kind"), []
+        for chunk in chunks(sorted(campaign_ids)):
+            of: Of = {"campaign_id": padded(chunk), "verdict": int(Verdict.COUNTED), "kind": tuple(map(int, SHOWN))}
+            found += [LinkSum(*row[:5]) for row in self._sums(rollups, rollup_days, keys, of, start, end)]
+        return found
+
+    def series_of(self, campaign_ids: Sequence[int], spans: Sequence[Span], step: int, kind: int) -> list[CampaignStep]:
+        steps, found = rollup_steps.c, []
+        with self._engine.connect() as connection:
+            for span in spans:
+                index = ((steps.bucket + span.offset) // literal(step, literal_execute=True)).label("step")
+                for chunk in chunks(sorted(campaign_ids)):
+                    query = (
+                        select(steps.campaign_id, index, func.sum(steps.n))
+                        .where(
+                            steps.campaign_id.in_(chunk),
+                            steps.bucket >= span.start,
+                            steps.bucket < span.end,
+                            steps.kind == kind,
+                        )
+                        .group_by(steps.campaign_id, index)
+                    )
+                    found += [CampaignStep(c, span.offset, i, int(n)) for c, i, n in connection.execute(query)]
+        return found
 
     def breakdowns(
         self, campaign_id: int, start: int, end: int, dimensions: Sequence[Dimension]

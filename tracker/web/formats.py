@@ -89,6 +89,15 @@ def _scaled(value: float, digits: int, locale: Locale | None = None) -> str:
     return _decimal(value * 100, "#,##0." + "0" * digits, locale or number_locale())
 
 
+def scaled(value: float, digits: int) -> str:
+    """A fraction in hundredths, without a sign of percent: points."""
+    return f"{MINUS if value < 0 else ''}{_scaled(abs(value), digits)}"
+
+
+def signed_scaled(value: float, digits: int) -> str:
+    return f"{_sign(value)}{_scaled(abs(value), digits)}"
+
+
 def _digits(value: float) -> int:
     return 2 if 0 < abs(value) < SMALL_RATE else 1
 
@@ -96,6 +105,11 @@ def _digits(value: float) -> int:
 def percent(value: float | None) -> str:
     """A fraction as `4.0 %`; small ones get a second place, so that display advertising does not read as 0.3 %."""
     return MISSING if value is None else f"{_scaled(value, _digits(value))} %"
+
+
+def axis_percent(value: float) -> str:
+    """A fraction on an axis: round ones without places, `0.25 %` where they are needed."""
+    return f"{_decimal(value * 100, '#,##0.##', number_locale())} %"
 
 
 def share(value: float) -> str:
@@ -133,10 +147,15 @@ def signed_percent(value: float) -> str:
 
 
 def points(difference: Difference) -> str:
-    """A difference of two rates in percentage points: `+0.6 pt`."""
-    value = difference.difference
-    digits = 2 if abs(value) < SMALL_POINTS else 1
-    return f"{_sign(value)}{_scaled(abs(value), digits)} pt"
+    """A difference of two rates in percentage points: `+0.6 points`."""
+    return f"{signed_points(difference.difference)} points"
+
+
+def signed_points(value: float) -> str:
+    """A difference of fractions in percentage points, without the word: `+0.6`; 0 has no sign."""
+    digits = 2 if 0 < abs(value) < SMALL_POINTS else 1
+    text = _scaled(abs(value), digits)
+    return text if not round(abs(value) * 100, digits) else f"{_sign(value)}{text}"
 
 
 def _sign(value: float) -> str:

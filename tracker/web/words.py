@@ -145,6 +145,8 @@ DIMENSIONS = {
     "browser": ("Browsers", "Browser"),
 }
 FIELDS = {"link": "Link", "content": "Content", "source": "Source", "medium": "Medium", "term": "Term"}
+FIELD_TITLES = {"link": "Links", "content": "Contents", "source": "Sources", "medium": "Mediums", "term": "Terms"}
+FILTERS = FIELDS | {name: title for name, (_, title) in DIMENSIONS.items()}
 CHANNELS = {
     "search": "Search",
     "social": "Social media",
