@@ -216,7 +216,7 @@ def test_the_page_says_what_is_likely_real_and_what_could_be_chance(
     page = _page(owner, change(session, own.campaign, at, own))
     alone, _, campaign = page.partition("The whole campaign")
     assert "This link alone" in alone
-    assert "CTR: 2.0 % → 12.0 %, +10.0 pt, between" in alone
+    assert "CTR: 2.0 % → 12.0 %, +10.0 points, between" in alone
     assert "likely real" in alone
     assert "CTR: 4.0 % → 9.0 %" in campaign
     # Ten sales before and none after: but those of the last days may still come in.
