@@ -166,11 +166,11 @@ def event(row: StoredEvent, codes: dict[int, str]) -> dict[str, Any]:
         "browser": row.browser,
         "country": row.country,
         "channel": row.channel,
-        **cost(row),
+        **click_cost(row),
     }
 
 
-def cost(row: StoredEvent) -> dict[str, Any]:
+def click_cost(row: StoredEvent) -> dict[str, Any]:
     """What a click said it cost. One that said what could not be read has none, and counts all the same."""
     return {
         "cost": None if row.cost_micros is None else clickcost.amount(row.cost_micros),

@@ -95,7 +95,7 @@ def _hit(seen: HitSeen) -> dict[str, Any]:
         "otherwise": event.rule,
         **_place(seen.link),
         "agent": event.agent,
-        **shapes.cost(event),
+        **shapes.click_cost(event),
     }
 
 
