@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,7 @@ from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Conversion, Link, Report
 from tracker.money import Money, Price
 from tracker.rates import Rate as ExchangeRate
+from tracker.reports.attention import Need
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
 from tracker.reports.grouping import Group
@@ -59,6 +60,24 @@ def link(row: Link, public_url: str) -> dict[str, Any]:
         "updated_at": instant(row.updated_at),
         "expires_at": instant(row.expires_at),
         "archived_at": instant(row.archived_at),
+    }
+
+
+def need(row: Need) -> dict[str, Any]:
+    """Money has no part in it: facts are counts, texts, dates and rates."""
+    shaped = {
+        name: rate(value) if isinstance(value, Rate) else value.isoformat() if isinstance(value, date) else value
+        for name, value in row.facts.items()
+    }
+    return {
+        "kind": row.kind,
+        "severity": row.severity.word,
+        "campaign": {"slug": row.campaign.slug, "name": row.campaign.name} if row.campaign else None,
+        "links": list(row.links),
+        "since": instant(row.since),
+        "facts": shaped,
+        "means": row.means,
+        "todo": row.todo or None,
     }
 
 

@@ -173,6 +173,15 @@ class Hits(NamedTuple):
     n: int
 
 
+class Flow(NamedTuple):
+    """Counted impressions and clicks of a campaign in one of several runs of buckets, named by its number."""
+
+    campaign_id: int
+    run: int
+    impressions: int
+    clicks: int
+
+
 class Wanted(NamedTuple):
     """Which events of a workspace are looked for; `None` leaves all in.
 
@@ -279,6 +288,15 @@ class EventStore(Protocol):
 
     def series_of(self, campaign_ids: Sequence[int], spans: Sequence[Span], step: int, kind: int) -> list[CampaignStep]:
         """Counted events of one kind of several campaigns, in steps as `series` has them."""
+        ...
+
+    def flows(self, campaign_ids: Collection[int], runs: Sequence[tuple[int, int]]) -> list[Flow]:
+        """What counted of several campaigns in runs of buckets, each from its first to before its second; where nothing
+        did, there is no flow."""
+        ...
+
+    def clicks_by_link(self, campaign_ids: Collection[int], start: int, end: int) -> dict[int, int]:
+        """Counted clicks of several campaigns by link, over the buckets from `start` to before `end`."""
         ...
 
     def breakdowns(
@@ -400,6 +418,14 @@ class EventStore(Protocol):
 
     def forget_visitors(self, before_day: int) -> None:
         """Drops who has been seen on days (counted from 1970, UTC) whose salt is gone."""
+        ...
+
+    def pack(self, now: datetime, within_s: float) -> int:
+        """Copies events of quarters that are long over, the latest first, so that `select` reads them more quickly.
+
+        Goes on for so long; answers how many runs of quarters are done, 0 where nothing is left to do. What is changed
+        afterwards is copied anew. It may be stopped at any time.
+        """
         ...
 
     def whole_days(self) -> Sequence[int]:

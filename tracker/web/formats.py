@@ -30,6 +30,7 @@ JUST_NOW_S = 5
 SMALL_RATE = 0.01
 NUMBERS_TRIED = (1000, 9999, 10_000, 123_456, 1_234_567, 12_345_678_901, -1000, -1_234_567)
 SMALL_POINTS = 0.001
+SHORT_MAX = 80  # characters of an address
 
 
 @lru_cache(maxsize=512)
@@ -226,6 +227,24 @@ def moment(value: datetime | int) -> str:
     return f"{format_skeleton('yMMMd', local, locale=date_locale())}, {local:%H:%M:%S}"
 
 
+def since(value: datetime) -> str:
+    """An instant to the minute in the workspace's zone: `14:05`, with the day where it is not today."""
+    local = value.astimezone(zone())
+    is_today = local.date() == days.today(zone(), days.now())
+    return f"{local:%H:%M}" if is_today else f"{day(local.date())}, {local:%H:%M}"
+
+
+def weekday(value: date) -> str:
+    """`Saturday, 28 Nov`."""
+    return f"{format_date(value, 'EEEE', locale=date_locale())}, {day(value)}"
+
+
+def short(url: str) -> str:
+    """An address without its scheme, as a sentence may hold it."""
+    text = url.partition("://")[2] or url
+    return text if len(text) <= SHORT_MAX else f"{text[: SHORT_MAX - 1]}…"
+
+
 def iso(value: datetime | int) -> str:
     at = days.from_ms(value) if isinstance(value, int) else value
     return at.isoformat(timespec="seconds")
@@ -300,6 +319,9 @@ def register(app: Flask) -> None:
         size,
         value_of,
         multiple,
+        since,
+        weekday,
+        short,
     )
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(words=words, this_zone=zone)
