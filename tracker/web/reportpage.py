@@ -20,7 +20,7 @@ from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
 from tracker.reports.metrics import Totals
 from tracker.services import services
-from tracker.web import attribution, breakdowns, changes, drawing, heat, periods
+from tracker.web import attribution, breakdowns, changelog, changes, drawing, heat, periods, variants
 
 
 def context(
@@ -67,6 +67,8 @@ def context(
     if hides_money:
         found = without_money(found)
     today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
+    # What was changed, and why, is told to those who may change something.
+    markers = [] if is_shared else changelog.markers(db.session(), campaign, choice.period, zone)
     return {
         "report": found,
         "choice": choice,
@@ -91,7 +93,9 @@ def context(
         "breakdowns": breakdowns.tables(found, whole),
         "whole": whole,
         "week": heat.draw(found.week, choice.metric) if found.week else None,
-        "charts": drawing.charts(found, choice.metric),
+        "charts": drawing.charts(found, choice.metric, markers),
+        "markers": markers,
+        "variants": None if whole else variants.summary(found, with_link=not is_shared),
         "left_out": filtered.build(store, workspace, [campaign.id], choice.period, with_hits=False),
         "unmatched": 0 if is_shared else conversions.unmatched_count(db.session(), workspace),
         "lag_s": services().lag_s(days.to_ms(now)),
@@ -158,4 +162,5 @@ def _changes(report: CampaignReport) -> dict[str, changes.Change | None]:
         name: changes.of_rate(rates.get(name), getattr(report.totals, name), getattr(before, name))
         for name in ("ctr", "conversion_rate")
     }
+    found |= changes.of_finances(report.totals, before)
     return found | {money.currency: changes.of_money(money, before.revenue) for money in report.totals.revenue}
