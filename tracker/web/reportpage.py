@@ -20,7 +20,7 @@ from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
 from tracker.reports.metrics import Totals
 from tracker.services import services
-from tracker.web import attribution, breakdowns, changelog, changes, drawing, heat, periods, variants
+from tracker.web import attribution, breakdowns, changelog, changes, drawing, heat, periods, standing, variants
 
 
 def context(
@@ -93,6 +93,8 @@ def context(
         "breakdowns": breakdowns.tables(found, whole),
         "whole": whole,
         "week": heat.draw(found.week, choice.metric) if found.week else None,
+        # Of other campaigns a shared page tells nothing.
+        "benchmark": None if is_shared else _standing(workspace, campaign, found, now),
         "charts": drawing.charts(found, choice.metric, markers),
         "markers": markers,
         "variants": None if whole else variants.summary(found, with_link=not is_shared),
@@ -138,6 +140,16 @@ def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> a
     credited = credits_report.build(session, campaign.id, spans, links)
     ways = journeys.build(session, campaign.id, spans, links)
     return attribution.shown(credited, ways, found.views, campaign.attribution_model)
+
+
+def _standing(
+    workspace: Workspace, campaign: Campaign, found: CampaignReport, now: datetime
+) -> standing.Standing | None:
+    """`None` where the page is cut down: others are known as a whole."""
+    groups = found.groups.get("medium")
+    if not groups or found.filters.given:
+        return None
+    return standing.said(services().benchmark(db.session(), workspace, campaign, groups, now))
 
 
 def _filters(args: Mapping[str, str]) -> tuple[Filters, Mapping[str, str]]:
