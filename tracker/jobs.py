@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Text, cast, delete, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from tracker import aside, changes, conversionfile, conversions, days, losses, matchkeys, signing, testcodes
+from tracker import aside, changes, conversionfile, conversions, days, losses, mailing, matchkeys, signing, testcodes
 from tracker.config import Settings
 from tracker.destinationchecks import DestinationChecks
 from tracker.extensions import empty_journal
@@ -149,6 +149,14 @@ def pack_events(on: Installation, now: datetime) -> None:
     on.store.pack(now, PACKED_WITHIN_S)
 
 
+postman = mailing.Postman()
+
+
+def send_mails(on: Installation, now: datetime) -> None:
+    """Not here, where what is loaded would wait for a mail server."""
+    postman.go(on.settings, on.engine, now)
+
+
 Job = Callable[[Installation, datetime], None]
 
 # What is done, and every how many seconds.
@@ -163,6 +171,7 @@ TABLE: tuple[tuple[Job, int], ...] = (
     (tidy_losses, 3600),
     (retry_unmatched, 60),
     (pack_events, 5),
+    (send_mails, 60),
     (forget_tests, 3600),
     (forget_signatures, 3600),
     (clear_imports, 3600),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -17,17 +18,25 @@ from tracker.reports import campaign as campaign_report
 from tracker.reports import filtered, filters, journeys
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
+from tracker.reports.metrics import Totals
 from tracker.services import services
 from tracker.web import attribution, breakdowns, changes, drawing, heat, periods
 
 
 def context(
-    workspace: Workspace, campaign: Campaign, args: Mapping[str, str], now: datetime, *, is_shared: bool = False
+    workspace: Workspace,
+    campaign: Campaign,
+    args: Mapping[str, str],
+    now: datetime,
+    *,
+    is_shared: bool = False,
+    hides_money: bool = False,
 ) -> dict[str, Any]:
     """What `campaigns/report.html` and its partials need, for what `args` (a page's query) ask.
 
     Where something of it cannot be used, `choice.errors` or `refused` say so, and the rest is shown without it.
-    `is_shared`: for eyes outside, so nothing of the workspace beside this campaign is in it.
+    `is_shared`: for eyes outside, so nothing of the workspace beside this campaign is in it. `hides_money`: nor what
+    was earned and spent, so that no part of the page can tell.
     """
     store = services().store
     began_today = campaign_report.began_today(store, campaign, workspace, now)
@@ -55,6 +64,8 @@ def context(
         week=not whole,
         rates=choice.metric == "ctr",
     )
+    if hides_money:
+        found = without_money(found)
     today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
     return {
         "report": found,
@@ -62,12 +73,14 @@ def context(
         "by": by,
         "refused": refused,
         "is_shared": is_shared,
+        "hides_money": hides_money,
         "chips": breakdowns.chips(wanted),
         "raw_missing_before": campaign_report.raw_missing_before(store, campaign, choice.period, zone)
         if wanted.given
         else None,
         "today": build(today, marks=False).totals if choice.shows_today and not is_shared else None,
-        "attribution": _attribution(campaign, found, zone),
+        # Paths lead through other campaigns, of which a shared page tells nothing.
+        "attribution": None if is_shared else _attribution(campaign, found, zone),
         "changes": _changes(found),
         "bands": drawing.bands(found),
         "groups": {
@@ -83,6 +96,33 @@ def context(
         "unmatched": 0 if is_shared else conversions.unmatched_count(db.session(), workspace),
         "lag_s": services().lag_s(days.to_ms(now)),
     }
+
+
+def without_money(report: CampaignReport) -> CampaignReport:
+    """The same report of which nobody can tell what was earned and spent."""
+
+    def of(totals: Totals) -> Totals:
+        return replace(
+            totals,
+            revenue=[],
+            cost=None,
+            cost_total=None,
+            revenue_total=None,
+            cost_without_rate=[],
+            revenue_without_rate=[],
+        )
+
+    return replace(
+        report,
+        totals=of(report.totals),
+        previous=of(report.previous) if report.previous else None,
+        groups={
+            name: [replace(group, totals=of(group.totals)) for group in groups]
+            for name, groups in report.groups.items()
+        },
+        views=replace(report.views, minor={}),
+        not_assigned={},
+    )
 
 
 def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> attribution.Shown | None:

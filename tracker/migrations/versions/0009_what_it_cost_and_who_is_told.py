@@ -169,6 +169,7 @@ def _make_shared() -> None:
             sa.Column("next_at", instant(), nullable=False),
             sa.Column("sent_at", instant()),
             sa.Column("failed_at", instant()),
+            sa.Column("attempts", sa.Integer(), nullable=False),
             sa.Column("failure", sa.Text()),
             sa.UniqueConstraint("token", name=op.f("uq_report_mails_token")),
         ],
