@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from tests.conftest import OWNER
 from tracker import campaigns, costfile, costs, costsheet
 from tracker.costfile import Plan
 from tracker.errors import Invalid, NotFound
@@ -42,7 +41,7 @@ GOOGLE_GERMAN = (
     "Spring Sale\t2026-11-02\tEUR\t12,00\t1.000\t3\n"
     "Gesamt: Konto\t --\tEUR\t1.216,50\t13.345\t313\n"
 )
-META = """\ufeffCampaign name,Day,Campaign delivery,Amount spent (USD),Impressions,Link clicks,Reporting starts,Reporting ends
+META = """\ufeffCampaign name,Day,Delivery,Amount spent (USD),Impressions,Link clicks,Reporting starts,Reporting ends
 ,2026-11-01,,35.5,900,12,2026-11-01,2026-11-02
 spring-sale,2026-11-01,active,20.25,500,7,2026-11-01,2026-11-02
 spring-sale,2026-11-02,active,15.25,400,5,2026-11-01,2026-11-02
@@ -216,13 +215,13 @@ def test_the_same_file_twice_changes_nothing_and_a_later_one_replaces_its_days(
 ) -> None:
     first = plan(GOOGLE)
     assert first.counts == {"new": 2}
-    assert costfile.store(session, workspace, first, who=OWNER, now=NOW) == (2, 0, 0)
+    assert costfile.store(session, workspace, first, now=NOW) == (2, 0, 0)
     again = plan(GOOGLE)
     assert again.counts == {"unchanged": 2}
-    assert costfile.store(session, workspace, again, who=OWNER, now=NOW) == (0, 0, 2)
+    assert costfile.store(session, workspace, again, now=NOW) == (0, 0, 2)
     later = plan(GOOGLE.replace("0.00,0,0", "4.00,9,1"))
     assert later.counts == {"replaced": 1, "unchanged": 1}
-    assert costfile.store(session, workspace, later, who=OWNER, now=NOW) == (0, 1, 1)
+    assert costfile.store(session, workspace, later, now=NOW) == (0, 1, 1)
     found = costs.listed(session, campaign, before_id=None, limit=9)
     assert sorted((cost.first_on.day, cost.minor, cost.origin) for cost in found) == [
         (1, 120_450, "google"),
@@ -253,7 +252,7 @@ def test_of_a_file_with_a_row_that_cannot_be_read_nothing_is_stored(
     assert [fault.row for fault in found.faults] == [4]
     assert reason in found.faults[0].reason
     with pytest.raises(Invalid):
-        costfile.store(session, workspace, found, who=OWNER, now=NOW)
+        costfile.store(session, workspace, found, now=NOW)
     assert costs.listed(session, campaign, before_id=None, limit=9) == []
 
 

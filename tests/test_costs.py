@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from tests.conftest import OWNER
 from tracker import claims, clickid, conversions, costs, days, rates
+from tracker.campaigning import ChangeEntry
 from tracker.config import Settings
 from tracker.costs import Entry, Typed
 from tracker.errors import Invalid, NotFound, Taken
@@ -54,7 +55,7 @@ def spend(session: Session, workspace: Workspace, campaign: Campaign) -> Callabl
     def spend(first: int, last: int, amount: str, currency: str = "EUR", origin: str = "form", **more: str) -> Any:
         typed = Typed(f"{day(first)}", f"{day(last)}", amount, currency, **more)
         entry = costs.check(session, workspace, campaign, typed)
-        return costs.put(session, workspace, [entry], origin=origin, who=OWNER, now=NOW)
+        return costs.put(session, workspace, [entry], origin=origin, now=NOW)
 
     return spend
 
@@ -289,7 +290,7 @@ def test_random_entries_and_rates_come_to_what_a_ledger_by_the_day_says(
         money = Money(chance.randint(-5, 100_000), chance.choice(["EUR", "EUR", "USD", "JPY", "KWD"]))
         entry = Entry(campaign.id, day(start), day(start + chance.choice([0, 0, 6, 30])), money, **scope)
         entries[entry.key] = entry
-    costs.put(session, workspace, list(entries.values()), origin="api", who=OWNER, now=NOW)
+    costs.put(session, workspace, list(entries.values()), origin="api", now=NOW)
 
     period = Period(day(chance.randint(1, 8)), day(chance.randint(9, 30)))
     # The ledger: each day's part by itself, with the rate that was the last to begin.
@@ -389,14 +390,38 @@ def test_an_entry_is_moved_to_other_days_but_not_onto_another(
         return costs.check(session, workspace, campaign, Typed(f"{day(start)}", f"{day(start + 1)}", "3.00"))
 
     with pytest.raises(Taken):
-        costs.edit(session, workspace, first, moved(5), who=OWNER, now=NOW)
-    costs.edit(session, workspace, first, moved(8), who=OWNER, now=NOW)
+        costs.edit(session, workspace, first, moved(5), now=NOW)
+    costs.edit(session, workspace, first, moved(8), now=NOW)
     found = costs.listed(session, campaign, before_id=None, limit=9)
     assert sorted((cost.first_on, cost.minor) for cost in found) == [(day(5), 200), (day(8), 300)]
-    costs.remove(session, workspace, found[0], who=OWNER)
+    costs.remove(session, workspace, found[0])
     assert len(costs.listed(session, campaign, before_id=None, limit=9)) == 1
     with pytest.raises(NotFound):
         costs.find(session, campaign, found[0].id)
+
+
+def test_every_change_of_costs_and_rates_is_in_the_change_log(
+    session: Session,
+    workspace: Workspace,
+    campaign: Campaign,
+    spend: Callable[..., costs.Stored],
+    rate: Callable[..., None],
+) -> None:
+    seen = session.scalar(select(func.max(ChangeEntry.id))) or 0
+    spend(1, 7, "70.00")
+    spend(1, 7, "70.00")
+    spend(1, 7, "80.00")
+    costs.remove(session, workspace, costs.listed(session, campaign, before_id=None, limit=9)[0])
+    rate("USD", FIRST, "0.9")
+    rate("USD", FIRST, "0.9")
+    name = "2026-11-01 to 2026-11-07, whole campaign, form"
+    found = session.scalars(select(ChangeEntry).where(ChangeEntry.id > seen).order_by(ChangeEntry.id))
+    assert [(entry.kind, entry.campaign_id, entry.fields) for entry in found] == [
+        ("cost", campaign.id, [[name, None, "70.00 EUR"]]),
+        ("cost", campaign.id, [[name, "70.00 EUR", "80.00 EUR"]]),
+        ("cost", campaign.id, [[name, "80.00 EUR", None]]),
+        ("workspace", None, [["rate of USD from 2026-11-01", None, "0.9"]]),
+    ]
 
 
 def test_entries_of_one_scope_that_share_days_are_doubted() -> None:

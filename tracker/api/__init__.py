@@ -6,9 +6,11 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from tracker.api import (
+    attention,
     attribution,
     callback,
     campaigns,
+    changelog,
     conversions,
     costs,
     events,
@@ -16,6 +18,7 @@ from tracker.api import (
     links,
     public,
     testing,
+    variants,
     watching,
 )
 from tracker.api.gate import Gate
@@ -25,7 +28,10 @@ from tracker.api.problems import problem
 
 def register(app: Flask) -> None:
     """Adds the API."""
-    for area in (links, campaigns, costs, attribution, conversions, events, filtered, testing):
+    for area in (
+        *(links, campaigns, changelog, costs, variants, attention, attribution),
+        *(conversions, events, filtered, testing),
+    ):
         app.register_blueprint(area.blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)
