@@ -41,8 +41,7 @@ def context(
     store = services().store
     began_today = campaign_report.began_today(store, campaign, workspace, now)
     wanted, refused = _filters(args)
-    whole = breakdowns.whole(args)
-    by = "conversion" if args.get("by") == "conversion" else None
+    whole, by = breakdowns.whole(args), "conversion" if args.get("by") == "conversion" else None
     kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {}), **({"by": by} if by else {})}
     choice = periods.choose(workspace, args, now, began_today=began_today, kept=kept)
     build = partial(
@@ -57,13 +56,8 @@ def context(
         axis=campaign_report.AXES[by or "click"],
     )
     names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
-    found = build(
-        choice.period,
-        compare=choice.comparison or False,
-        group_by=names,
-        week=not whole,
-        rates=choice.metric == "ctr",
-    )
+    compare, rates = choice.comparison or False, choice.metric == "ctr"
+    found = build(choice.period, compare=compare, group_by=names, week=not whole, rates=rates)
     if hides_money:
         found = without_money(found)
     today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
@@ -106,28 +100,29 @@ def context(
 
 def without_money(report: CampaignReport) -> CampaignReport:
     """The same report of which nobody can tell what was earned and spent."""
-
-    def of(totals: Totals) -> Totals:
-        return replace(
-            totals,
-            revenue=[],
-            cost=None,
-            cost_total=None,
-            revenue_total=None,
-            cost_without_rate=[],
-            revenue_without_rate=[],
-        )
-
+    groups = {
+        name: [replace(group, totals=moneyless(group.totals)) for group in found]
+        for name, found in report.groups.items()
+    }
     return replace(
         report,
-        totals=of(report.totals),
-        previous=of(report.previous) if report.previous else None,
-        groups={
-            name: [replace(group, totals=of(group.totals)) for group in groups]
-            for name, groups in report.groups.items()
-        },
+        totals=moneyless(report.totals),
+        previous=moneyless(report.previous) if report.previous else None,
+        groups=groups,
         views=replace(report.views, minor={}),
         not_assigned={},
+    )
+
+
+def moneyless(totals: Totals) -> Totals:
+    return replace(
+        totals,
+        revenue=[],
+        cost=None,
+        cost_total=None,
+        revenue_total=None,
+        cost_without_rate=[],
+        revenue_without_rate=[],
     )
 
 
