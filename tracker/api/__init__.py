@@ -10,12 +10,15 @@ from tracker.api import (
     attribution,
     callback,
     campaigns,
+    changelog,
     conversions,
+    costs,
     events,
     filtered,
     links,
     public,
     testing,
+    variants,
     watching,
 )
 from tracker.api.gate import Gate
@@ -25,7 +28,10 @@ from tracker.api.problems import problem
 
 def register(app: Flask) -> None:
     """Adds the API."""
-    for area in (links, campaigns, attention, attribution, conversions, events, filtered, testing):
+    for area in (
+        *(links, campaigns, changelog, costs, variants, attention, attribution),
+        *(conversions, events, filtered, testing),
+    ):
         app.register_blueprint(area.blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)

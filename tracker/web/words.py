@@ -133,6 +133,14 @@ MODELS = {
     "time_decay": ("Time decay", "Half as much for each 7 days earlier."),
     "position_based": ("Position based", "40 % to the first and to the last, 20 % to those between."),
 }
+COST_ORIGINS = {
+    "form": "by hand",
+    "api": "API",
+    "google": "Google Ads",
+    "meta": "Meta Ads Manager",
+    "microsoft": "Microsoft Advertising",
+    "csv": "plain file",
+}
 QUERY_MODES = {
     "link_wins": "Keep the link's utm_* values, append the visitor's other parameters",
     "visitor_wins": "Let the visitor's utm_* values win, append the other parameters",
@@ -156,6 +164,8 @@ DIMENSIONS = {
     "browser": ("Browsers", "Browser"),
 }
 FIELDS = {"link": "Link", "content": "Content", "source": "Source", "medium": "Medium", "term": "Term"}
+FIELD_TITLES = {"link": "Links", "content": "Contents", "source": "Sources", "medium": "Mediums", "term": "Terms"}
+FILTERS = FIELDS | {name: title for name, (_, title) in DIMENSIONS.items()}
 CHANNELS = {
     "search": "Search",
     "social": "Social media",
