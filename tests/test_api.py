@@ -31,6 +31,7 @@ def test_a_link_is_made_with_everything_to_paste(api: Api) -> None:
     assert response.json | {"created_at": "", "updated_at": ""} == {
         "code": "spring",
         "short_url": f"{BASE_URL}/spring",
+        "cost_url": None,
         "destination": SPRING["destination"],
         "tagged_url": "https://shop.example/sale?ref=1&utm_source=newsletter&utm_medium=email"
         "&utm_campaign=Spring%20Sale&utm_content=hero-b#top",
@@ -51,6 +52,8 @@ def test_a_link_is_made_with_everything_to_paste(api: Api) -> None:
         "click_id_param": None,
         "referrer_policy": "unsafe-url",
         "fallback_url": None,
+        "cost_param": None,
+        "cost_currency": None,
         "created_at": "",
         "updated_at": "",
         "expires_at": None,

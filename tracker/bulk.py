@@ -30,6 +30,7 @@ _TWICE = "“{}” is given to another link before this one."
 _COPIED = (
     *("code", "destination", "tagged_url", "source", "medium", "term", "content", "utm_id", "title", "tags"),
     *("expires_at", "redirect_code", "query_mode", "click_id_param", "referrer_policy", "fallback_url"),
+    *("cost_param", "cost_currency"),
 )
 _links = Link.metadata.tables[Link.__tablename__]
 _gathered = Table(

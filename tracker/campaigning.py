@@ -48,6 +48,29 @@ class ChangeEntry(Base):
         return from_ms(self.at_ms)
 
 
+class DestinationCheck(Base):
+    """How a destination that people are led to answered when it was last asked for.
+
+    `digest` is SHA-256 of the address asked for. `outcome` is `ok`, `failed` or `unknown`: nothing can be told.
+    `answer` is the status or the name of what went wrong. `failures` are those in a row, since `failed_since`.
+    `link_ids` are links that led there, some of them where there are many.
+    """
+
+    __tablename__ = "destination_checks"
+    __table_args__ = (UniqueConstraint("workspace_id", "digest"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    url: Mapped[str] = mapped_column(Text)
+    link_ids: Mapped[list[int]] = mapped_column(JSON, default=list)
+    checked_at: Mapped[datetime] = mapped_column(Instant)
+    next_at: Mapped[datetime] = mapped_column(Instant, index=True)
+    outcome: Mapped[str] = mapped_column(String(16))
+    answer: Mapped[str] = mapped_column(String(40))
+    failures: Mapped[int] = mapped_column(default=0)
+    failed_since: Mapped[datetime | None] = mapped_column(Instant)
+
+
 class Cost(Base):
     """What was spent on a campaign, on one of its sources or on one of its links, over local days, both inclusive.
 

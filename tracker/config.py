@@ -24,6 +24,8 @@ PORT_FILE = "served-port"
 SECRETS_FILE = "secrets.json"
 WORKERS_MAX = 64
 SPOOL_MAX_MB = 8192  # some forty million hits
+CHECKS_HOURS = 6
+CHECKS_HOURS_MAX = 168
 
 
 def _text(environ: Mapping[str, str], name: str) -> str | None:
@@ -82,13 +84,13 @@ def _database(name: str, text: str | None, default: str) -> str:
 def _param(name: str, text: str | None) -> str:
     if text is None:
         return "cid"
-    if not clickid_param_ok(text):
+    if not param_ok(text):
         raise SettingError(f"{name} is 1 to 32 letters, digits, “-” or “_”, and no utm_ name, not “{text}”.")
     return text
 
 
-def clickid_param_ok(text: str) -> bool:
-    """A name for the click id: short, plain, and not one that a tag has."""
+def param_ok(text: str) -> bool:
+    """A name for a parameter of ours, as the click id's: short, plain, and not one that a tag has."""
     plain = text.isascii() and text.replace("-", "a").replace("_", "a").isalnum()
     return plain and len(text) <= 32 and not text.lower().startswith("utm_")
 
@@ -149,6 +151,7 @@ class Settings:
     access_log: str | None = None
     geo_db: Path | None = None
     checker_allow: tuple[addresses.Network, ...] = ()
+    destination_checks_hours: int = CHECKS_HOURS
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -173,6 +176,9 @@ class Settings:
             spool_max_mb=_whole("TRACKER_SPOOL_MAX_MB", _text(env, "SPOOL_MAX_MB"), SPOOL_MAX_MB, 1, 2**20),
             access_log=_log("TRACKER_ACCESS_LOG", _text(env, "ACCESS_LOG")),
             checker_allow=_networks("TRACKER_CHECKER_ALLOW", _text(env, "CHECKER_ALLOW")),
+            destination_checks_hours=_whole(
+                "TRACKER_DESTINATION_CHECKS", _text(env, "DESTINATION_CHECKS"), CHECKS_HOURS, 0, CHECKS_HOURS_MAX
+            ),
             geo_db=_countries("TRACKER_GEO_DB", _text(env, "GEO_DB")),
             retention_days=_whole("TRACKER_RETENTION_DAYS", _text(env, "RETENTION_DAYS"), 0, 0, 36500),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import Engine, Text, cast, delete, or_, select, update
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from tracker import aside, changes, conversionfile, conversions, days, losses, matchkeys, signing, testcodes
 from tracker.config import Settings
+from tracker.destinationchecks import DestinationChecks
 from tracker.extensions import empty_journal
 from tracker.models import Report, Salt
 from tracker.stores import EventStore
@@ -34,6 +35,7 @@ class Installation:
     settings: Settings
     engine: Engine
     store: EventStore
+    checks: DestinationChecks = field(default_factory=DestinationChecks)
 
 
 def oldest_salt(now: datetime) -> date:
@@ -136,6 +138,11 @@ def forget_signatures(on: Installation, now: datetime) -> None:
         signing.forget_spent(session, now)
 
 
+def check_destinations(on: Installation, now: datetime) -> None:
+    """Others' servers take their time: a thread waits for them, and the loader goes on at once."""
+    on.checks.start(on.settings, on.engine, on.store, now)
+
+
 Job = Callable[[Installation, datetime], None]
 
 # What is done, and every how many seconds.
@@ -152,6 +159,7 @@ TABLE: tuple[tuple[Job, int], ...] = (
     (forget_tests, 3600),
     (forget_signatures, 3600),
     (clear_imports, 3600),
+    (check_destinations, 300),
 )
 
 

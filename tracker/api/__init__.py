@@ -6,6 +6,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from tracker.api import (
+    attention,
     attribution,
     callback,
     campaigns,
@@ -26,7 +27,10 @@ from tracker.api.problems import problem
 
 def register(app: Flask) -> None:
     """Adds the API."""
-    for area in (links, campaigns, changelog, costs, attribution, conversions, events, filtered, testing):
+    for area in (
+        *(links, campaigns, changelog, costs, attention, attribution),
+        *(conversions, events, filtered, testing),
+    ):
         app.register_blueprint(area.blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)

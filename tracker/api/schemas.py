@@ -48,6 +48,13 @@ class LinkOptions(Schema):
     )
     referrer_policy = fields.String(metadata={"enum": list(REFERRER_POLICIES)})
     fallback_url = fields.String(allow_none=True)
+    cost_param = fields.String(
+        allow_none=True,
+        metadata={"description": "The parameter of the short link's query that says what a click cost; null for none."},
+    )
+    cost_currency = fields.String(
+        allow_none=True, metadata={"description": "What that is in, as ISO 4217; null for the workspace's."}
+    )
 
 
 class LinkNew(LinkOptions):

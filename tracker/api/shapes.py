@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from tracker import days, snippets
+from tracker import clickcost, days, snippets
 from tracker.campaigning import Cost
 from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Conversion, Link, Report
 from tracker.money import Money, Price
 from tracker.rates import Rate as ExchangeRate
+from tracker.reports.attention import Need
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
 from tracker.reports.grouping import Group
@@ -34,6 +35,7 @@ def link(row: Link, public_url: str) -> dict[str, Any]:
     return {
         "code": row.code,
         "short_url": pasted.short_url,
+        "cost_url": pasted.cost_url,
         "destination": row.destination,
         "tagged_url": row.tagged_url,
         "impression_pixel_url": pasted.impression_pixel_url,
@@ -52,10 +54,30 @@ def link(row: Link, public_url: str) -> dict[str, Any]:
         "click_id_param": row.click_id_param,
         "referrer_policy": row.referrer_policy,
         "fallback_url": row.fallback_url,
+        "cost_param": row.cost_param,
+        "cost_currency": row.cost_currency,
         "created_at": instant(row.created_at),
         "updated_at": instant(row.updated_at),
         "expires_at": instant(row.expires_at),
         "archived_at": instant(row.archived_at),
+    }
+
+
+def need(row: Need) -> dict[str, Any]:
+    """Money has no part in it: facts are counts, texts, dates and rates."""
+    shaped = {
+        name: rate(value) if isinstance(value, Rate) else value.isoformat() if isinstance(value, date) else value
+        for name, value in row.facts.items()
+    }
+    return {
+        "kind": row.kind,
+        "severity": row.severity.word,
+        "campaign": {"slug": row.campaign.slug, "name": row.campaign.name} if row.campaign else None,
+        "links": list(row.links),
+        "since": instant(row.since),
+        "facts": shaped,
+        "means": row.means,
+        "todo": row.todo or None,
     }
 
 
@@ -163,6 +185,16 @@ def event(row: StoredEvent, codes: dict[int, str]) -> dict[str, Any]:
         "browser": row.browser,
         "country": row.country,
         "channel": row.channel,
+        **click_cost(row),
+    }
+
+
+def click_cost(row: StoredEvent) -> dict[str, Any]:
+    """What a click said it cost. One that said what could not be read has none, and counts all the same."""
+    return {
+        "cost": None if row.cost_micros is None else clickcost.amount(row.cost_micros),
+        "cost_currency": row.cost_currency,
+        "cost_is_unreadable": row.cost_currency is not None and row.cost_micros is None,
     }
 
 

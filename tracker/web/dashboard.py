@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from tracker import campaigns, conversions, days
+from tracker import campaigns, days
 from tracker.extensions import db
 from tracker.models import Campaign, Workspace
 from tracker.reports import campaign as campaign_report
@@ -94,8 +94,7 @@ def overview(workspace: Workspace) -> ResponseReturnValue:
         page=page,
         pages_n=pages_n,
         has_campaigns=bool(oldest),
-        health=services().health(days.to_ms(now)),
-        unmatched=conversions.unmatched_count(session, workspace),
+        needs=services().needs(session, workspace, now),
         lag_s=services().lag_s(days.to_ms(now)),
     )
     return html, 422 if choice.errors else 200

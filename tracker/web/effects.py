@@ -164,7 +164,7 @@ def _count(name: str, before: int, after: int) -> Figure:
 
 
 def _rate(name: str, before: Rate, after: Rate, difference: Difference | None) -> Figure:
-    change = changes.of_rate(difference)
+    change = changes.of_rate_shortly(difference)
     return Figure(
         name, formats.rate(before), formats.rate(after), change, formats.limits(before), formats.limits(after)
     )

@@ -14,7 +14,7 @@ from babel.numbers import format_currency, format_decimal
 from babel.units import format_unit
 from flask import Flask, g, has_request_context, request
 
-from tracker import days
+from tracker import clickcost, days
 from tracker.models import Workspace
 from tracker.money import Money, Price, exponent
 from tracker.reports.campaign import Period
@@ -31,6 +31,7 @@ SMALL_RATE = 0.01
 NUMBERS_TRIED = (1000, 9999, 10_000, 123_456, 1_234_567, 12_345_678_901, -1000, -1_234_567)
 SMALL_POINTS = 0.001
 SMALL_PRICE = 10  # in minor units
+SHORT_MAX = 80  # characters of an address
 
 
 @lru_cache(maxsize=512)
@@ -175,6 +176,12 @@ def price(value: Price) -> str:
     return format_currency(rounded, value.currency, locale=number_locale(), decimal_quantization=False)
 
 
+def click_cost(micros: int, currency: str) -> str:
+    """What one click cost, with all of its places."""
+    amount = Decimal(clickcost.amount(micros))
+    return format_currency(amount, currency, locale=number_locale(), decimal_quantization=False)
+
+
 def decimal(value: Decimal) -> str:
     """A number with two places."""
     return format_decimal(value, "#,##0.00", locale=number_locale())
@@ -226,6 +233,24 @@ def moment(value: datetime | int) -> str:
     at = days.from_ms(value) if isinstance(value, int) else value
     local = at.astimezone(zone())
     return f"{format_skeleton('yMMMd', local, locale=date_locale())}, {local:%H:%M:%S}"
+
+
+def since(value: datetime) -> str:
+    """An instant to the minute in the workspace's zone: `14:05`, with the day where it is not today."""
+    local = value.astimezone(zone())
+    is_today = local.date() == days.today(zone(), days.now())
+    return f"{local:%H:%M}" if is_today else f"{day(local.date())}, {local:%H:%M}"
+
+
+def weekday(value: date) -> str:
+    """`Saturday, 28 Nov`."""
+    return f"{format_date(value, 'EEEE', locale=date_locale())}, {day(value)}"
+
+
+def short(url: str) -> str:
+    """An address without its scheme, as a sentence may hold it."""
+    text = url.partition("://")[2] or url
+    return text if len(text) <= SHORT_MAX else f"{text[: SHORT_MAX - 1]}…"
 
 
 def iso(value: datetime | int) -> str:
@@ -291,6 +316,7 @@ def register(app: Flask) -> None:
         money,
         price,
         decimal,
+        click_cost,
         duration,
         day,
         full_day,
@@ -304,6 +330,9 @@ def register(app: Flask) -> None:
         size,
         value_of,
         multiple,
+        since,
+        weekday,
+        short,
     )
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(words=words, this_zone=zone)

@@ -29,7 +29,7 @@ CLICK_ID_CHOICES = {
 # Fields that lie in the folded part of the form: an error in one of them opens it.
 FOLDED = frozenset(
     {"code", "id", "title", "tags", "expires_at", "fallback_url"}
-    | {"query_mode", "redirect_code", "click_id", "click_id_param", "referrer_policy"}
+    | {"query_mode", "redirect_code", "click_id", "click_id_param", "referrer_policy", "cost_param", "cost_currency"}
 )
 ZONES = sorted(available_timezones() - {"localtime"})
 LOCAL_TIME = "%Y-%m-%dT%H:%M"
@@ -70,6 +70,8 @@ class LinkForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no types
     click_id = select("Click id", CLICK_ID_CHOICES)
     click_id_param = text("Name of the click id")
     referrer_policy = select("Referrer policy", dict(zip(REFERRER_POLICIES, REFERRER_POLICIES, strict=True)))
+    cost_param = text("Cost of a click", placeholder="cost")
+    cost_currency = text("Currency of the cost", list="currencies", maxlength="3")
 
     def draft(self, zone: ZoneInfo) -> LinkDraft:
         """What was typed, as a draft. Raises Invalid for an instant that cannot be read."""
@@ -90,6 +92,8 @@ class LinkForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no types
             click_id_param=self._click_id_param(),
             referrer_policy=self.referrer_policy.data or REFERRER_POLICIES[0],
             fallback_url=self.fallback_url.data or None,
+            cost_param=self.cost_param.data or None,
+            cost_currency=self.cost_currency.data or None,
         )
 
     def changes(self, draft: LinkDraft) -> dict[str, Any]:
@@ -103,7 +107,8 @@ class LinkForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no types
 
     def show(self, link: Link, zone: ZoneInfo) -> None:
         """Fills the fields from a stored link."""
-        for name in ("destination", "source", "medium", "content", "term", "title", "fallback_url", "code"):
+        same = "destination", "source", "medium", "content", "term", "title", "fallback_url", "code"
+        for name in (*same, "cost_param", "cost_currency"):
             self[name].data = getattr(link, name)
         self.campaign.data, self.id.data, self.tags.data = link.campaign.utm_campaign, link.utm_id, ", ".join(link.tags)
         self.query_mode.data, self.referrer_policy.data = link.query_mode, link.referrer_policy
