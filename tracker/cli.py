@@ -29,6 +29,7 @@ from tracker import (
     bulk,
     campaigns,
     cli_conversions,
+    cli_costs,
     cli_keys,
     cli_privacy,
     days,
@@ -78,6 +79,7 @@ def main() -> None:
 
 
 main.add_command(cli_conversions.group)
+main.add_command(cli_costs.group)
 main.add_command(cli_privacy.export)
 main.add_command(cli_privacy.forget)
 main.add_command(cli_keys.keys)
