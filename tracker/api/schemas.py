@@ -179,7 +179,7 @@ class Filtered(Schema):
     browser = fields.String()
 
 
-class EventsQuery(PageQuery):
+class EventsQuery(PageQuery, Filtered):
     verdict = fields.String(load_default=None, validate=validate.OneOf([verdict.word for verdict in Verdict]))
     kind = fields.String(load_default=None, validate=validate.OneOf([kind.word for kind in Kind]))
     code = fields.String(
@@ -194,6 +194,7 @@ class EventsQuery(PageQuery):
     )
     campaign = fields.String(load_default=None, validate=SOUGHT, metadata={"description": "A campaign's slug."})
     since = fields.AwareDateTime(load_default=None, metadata={"description": "Only from this instant on."})
+    until = fields.AwareDateTime(load_default=None, metadata={"description": "Only before this instant."})
 
 
 class CampaignChangesQuery(PageQuery):
