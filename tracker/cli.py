@@ -181,7 +181,7 @@ def link_import(file: BinaryIO, dry_run: bool, output: Path | None, as_json: boo
 
     The header names what `link add` takes: destination, campaign, source, medium and, as wanted, term, content, id,
     code, title, tags (parted by |), expires_at, redirect_code, query_mode, click_id_param, referrer_policy,
-    fallback_url.
+    fallback_url, cost_param, cost_currency.
     """
     columns = (SpinnerColumn(), TextColumn("{task.description} {task.completed:,.0f}"), TimeElapsedColumn())
     console = Console(stderr=True)

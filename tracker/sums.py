@@ -284,7 +284,8 @@ class CreditDay(Base):
 class CostQuarter(Base):
     """What counted clicks of a link cost by what the network said of each, in one quarter of an hour.
 
-    `n` are the clicks that said so. `micros` are millionths of a unit of the currency, which is an interned text.
+    `n` are the clicks that said so, `unread_n` those that said what could not be read. `micros` are millionths of a
+    unit of the currency, which is an interned text.
     """
 
     __tablename__ = "cost_quarters"
@@ -295,6 +296,7 @@ class CostQuarter(Base):
     currency_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int] = mapped_column(BigInteger)
     micros: Mapped[int] = mapped_column(BigInteger)
+    unread_n: Mapped[int] = mapped_column(BigInteger)
 
 
 class CostDay(Base):
@@ -308,3 +310,4 @@ class CostDay(Base):
     currency_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int] = mapped_column(BigInteger)
     micros: Mapped[int] = mapped_column(BigInteger)
+    unread_n: Mapped[int] = mapped_column(BigInteger)

@@ -34,7 +34,8 @@ class Dimension(IntEnum):
 class StoredEvent(NamedTuple):
     """An event as the loader leaves it: judged, enriched, without an address. Strings are interned by the store.
 
-    `detail` is what the verdict rests on (a bot's name, an unknown code), `rule` the rule that said so.
+    `detail` is what the verdict rests on (a bot's name, an unknown code), `rule` the rule that said so. `cost_micros`
+    are millionths of a unit of `cost_currency`; a currency without them says that what was said could not be read.
     """
 
     at_ms: int
@@ -55,6 +56,18 @@ class StoredEvent(NamedTuple):
     browser: str | None
     country: str | None
     channel: str | None
+    cost_currency: str | None = None
+    cost_micros: int | None = None
+
+
+class ClickCost(NamedTuple):
+    """What counted clicks of a link cost in one currency: `n` said so, `unread_n` said what could not be read."""
+
+    link_id: int
+    currency: str
+    n: int
+    micros: int
+    unread_n: int
 
 
 # The instant and the nonce.
@@ -82,6 +95,25 @@ class Cell(NamedTuple):
     n: int
     unique_n: int
     unique_on_link_n: int
+
+
+class LinkSum(NamedTuple):
+    """Counted events of one kind on one link of a campaign over a period; `unique_n` were their visitor's first."""
+
+    campaign_id: int
+    link_id: int
+    kind: int
+    n: int
+    unique_n: int
+
+
+class CampaignStep(NamedTuple):
+    """Counted events of one kind on a campaign in one step of a series, as Step has them."""
+
+    campaign_id: int
+    offset: int
+    number: int
+    n: int
 
 
 class Step(NamedTuple):
@@ -139,6 +171,15 @@ class Hits(NamedTuple):
     kind: int
     verdict: int
     n: int
+
+
+class Flow(NamedTuple):
+    """Counted impressions and clicks of a campaign in one of several runs of buckets, named by its number."""
+
+    campaign_id: int
+    run: int
+    impressions: int
+    clicks: int
 
 
 class Wanted(NamedTuple):
@@ -241,10 +282,31 @@ class EventStore(Protocol):
         these."""
         ...
 
+    def totals_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[LinkSum]:
+        """Counted impressions and clicks of several campaigns over the buckets from `start` to before `end`."""
+        ...
+
+    def series_of(self, campaign_ids: Sequence[int], spans: Sequence[Span], step: int, kind: int) -> list[CampaignStep]:
+        """Counted events of one kind of several campaigns, in steps as `series` has them."""
+        ...
+
+    def flows(self, campaign_ids: Collection[int], runs: Sequence[tuple[int, int]]) -> list[Flow]:
+        """What counted of several campaigns in runs of buckets, each from its first to before its second; where nothing
+        did, there is no flow."""
+        ...
+
+    def clicks_by_link(self, campaign_ids: Collection[int], start: int, end: int) -> dict[int, int]:
+        """Counted clicks of several campaigns by link, over the buckets from `start` to before `end`."""
+        ...
+
     def breakdowns(
         self, campaign_id: int, start: int, end: int, dimensions: Sequence[Dimension]
     ) -> dict[Dimension, list[Part]]:
         """Counted impressions and clicks by the values of each dimension; those without a value are left out."""
+        ...
+
+    def click_costs(self, campaign_id: int, start: int, end: int) -> list[ClickCost]:
+        """What counted clicks said they cost, over the buckets from `start` to before `end`."""
         ...
 
     def select(

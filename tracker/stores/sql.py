@@ -35,7 +35,6 @@ from tracker.stores.contract import (
 from tracker.stores.reading import PRUNED_BEFORE, marks
 from tracker.stores.rollups import (
     DAY_MS,
-    VALUE_COLUMNS,
     Change,
     events,
     rollup_days,
@@ -44,11 +43,14 @@ from tracker.stores.rollups import (
     sums_of,
 )
 from tracker.stores.rows import (
+    CURRENCY,
     DETAIL,
     DIMENSIONS,
     EVENT_COLUMNS,
     FLAGS,
     ID,
+    OF_CHANGE,
+    change_of,
     chunks,
     intern,
     stored,
@@ -118,7 +120,7 @@ class SqlStore(SqlSearcher):
                 values.append(values_of(row, of_text, (row_id in on_campaign, row_id in on_link)))
             self._dialect.insert_events(connection, EVENT_COLUMNS, values)
             ones = (
-                (row, value[DETAIL], value[DIMENSIONS], 1, int(value[-2]), int(value[-1]))
+                (row, value[DETAIL], value[DIMENSIONS], value[CURRENCY], 1, int(value[-2]), int(value[-1]))
                 for row, value in zip(rows, values, strict=True)
             )
             self._add_to_rollups(connection, ones)
@@ -176,17 +178,15 @@ class SqlStore(SqlSearcher):
         The rows are held: of two revisions at once the second sees what the first has made of it.
         """
         wanted = {(revision.at_ms, revision.nonce): revision for revision in revisions}
-        columns = (events.c.detail_id, *VALUE_COLUMNS.values(), *(events.c[flag] for flag in FLAGS))
         found = []
         for chunk in chunks(sorted(wanted)):
-            query = stored().add_columns(*columns).where(ID.in_(chunk)).with_for_update(of=events)
+            query = stored().add_columns(*OF_CHANGE).where(ID.in_(chunk)).with_for_update(of=events)
             for row in connection.execute(query):
-                was = StoredEvent(*row[: -len(columns)])
-                detail, *values, first, on_link = row[-len(columns) :]
+                was, detail, values, currency, first, on_link = change_of(row)
                 verdict, reason, rule = wanted[was.at_ms, was.nonce][2:]
                 now = was._replace(verdict=verdict, detail=reason, rule=rule)
                 if now != was:
-                    found.append(((was, detail, tuple(values), -1, -int(first), -int(on_link)), now))
+                    found.append(((was, detail, values, currency, -1, -first, -on_link), now))
         return found
 
     def _revise(
@@ -213,7 +213,7 @@ class SqlStore(SqlSearcher):
         for (change, now), flags in zip(changed, stays, strict=True):
             more = gained.pop((now.at_ms, now.nonce), (0, 0))
             first, on_link = (int(flag) + n for flag, n in zip(flags, more, strict=True))
-            moves.append((now, ids[now.detail], change[2], 1, first, on_link))
+            moves.append((now, ids[now.detail], *change[2:4], 1, first, on_link))
         self._add_to_rollups(connection, moves + self._heirs(connection, gained))
 
     def _move_firsts(
@@ -225,7 +225,7 @@ class SqlStore(SqlSearcher):
         gained: dict[tuple[int, int], tuple[int, ...]] = {}
         for place, scope in enumerate(firsts.SCOPES):
             lost, new = set(), []
-            for (was, _, _, _, *had), now in changed:
+            for (was, _, _, _, _, *had), now in changed:
                 before, after = scope.key_of(was), scope.key_of(now)
                 if before is not None and after is None and had[place]:
                     lost.add(before)
@@ -251,12 +251,10 @@ class SqlStore(SqlSearcher):
         """What those add whose verdict stays and who are their visitor's first now."""
         heirs: list[Change] = []
         for chunk in chunks(sorted(gained)):
-            columns = (events.c.detail_id, *VALUE_COLUMNS.values())
-            for row in connection.execute(stored().add_columns(*columns).where(ID.in_(chunk))):
-                heir = StoredEvent(*row[: -len(columns)])
-                detail, *values = row[-len(columns) :]
+            for row in connection.execute(stored().add_columns(*OF_CHANGE).where(ID.in_(chunk))):
+                heir, detail, values, currency, *_ = change_of(row)
                 first, on_link = gained[heir.at_ms, heir.nonce]
-                heirs.append((heir, detail, tuple(values), 0, first, on_link))
+                heirs.append((heir, detail, values, currency, 0, first, on_link))
         return heirs
 
     def prune(self, before: datetime) -> int:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from functools import partial
-from zoneinfo import ZoneInfo
-
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from tracker import campaigns, conversions, days
-from tracker.errors import Invalid
+from tracker import campaigns, days
 from tracker.extensions import db
-from tracker.models import Campaign, Workspace
-from tracker.reports import attribution as credits_report
+from tracker.models import Workspace
 from tracker.reports import campaign as campaign_report
-from tracker.reports import filtered, filters, journeys
-from tracker.reports.campaign import CampaignReport
-from tracker.reports.filters import Filters
 from tracker.services import services
-from tracker.web import attribution, breakdowns, changes, drawing, periods, responses, summaries
+from tracker.web import exports, reportpage, responses, summaries
 from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
 
 pages = Blueprint("campaigns", __name__)
@@ -44,88 +34,6 @@ def index(workspace: Workspace) -> ResponseReturnValue:
 @signed_in
 def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
     campaign = campaigns.find(db.session(), workspace, slug)
-    now, store = days.now(), services().store
-    began_today = campaign_report.began_today(store, campaign, workspace, now)
-    wanted, refused = _filters()
-    whole = breakdowns.whole(request.args)
-    by = "conversion" if request.args.get("by") == "conversion" else None
-    kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {}), **({"by": by} if by else {})}
-    choice = periods.choose(workspace, request.args, now, began_today=began_today, kept=kept)
-    build = partial(
-        campaign_report.build,
-        db.session(),
-        store,
-        workspace,
-        campaign,
-        now=now,
-        filters=wanted,
-        interval=choice.interval,
-        axis=campaign_report.AXES[by or "click"],
-    )
-    names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
-    found = build(choice.period, compare=True, group_by=names)
-    today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
-    page = render_template(
-        "campaigns/report.html",
-        report=found,
-        choice=choice,
-        by=by,
-        refused=refused,
-        chips=breakdowns.chips(wanted),
-        raw_missing_before=campaign_report.raw_missing_before(store, campaign, choice.period, zone)
-        if wanted.given
-        else None,
-        today=build(today, marks=False).totals if choice.shows_today else None,
-        attribution=_attribution(campaign, found, zone),
-        changes=_changes(found),
-        bands=drawing.bands(found),
-        groups={
-            name: drawing.groups(found.groups[name], breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN)
-            for name in breakdowns.FIELDS
-            if name in found.groups
-        },
-        breakdowns=breakdowns.tables(found, whole),
-        whole=whole,
-        charts=drawing.charts(found, choice.metric),
-        left_out=filtered.build(store, workspace, [campaign.id], choice.period, with_hits=False),
-        unmatched=conversions.unmatched_count(db.session(), workspace),
-        lag_s=_lag_s(now),
-    )
-    return page, 422 if choice.errors or refused else 200
-
-
-def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> attribution.Shown | None:
-    """`None` where the page is cut down by what only hits tell: credits are kept by link."""
-    if found.filters.by_hit:
-        return None
-    spans, session = found.period.spans(zone), db.session()
-    links = campaign_report.links_of(session, campaign, found.filters)
-    credited = credits_report.build(session, campaign.id, spans, links)
-    ways = journeys.build(session, campaign.id, spans, links)
-    return attribution.shown(credited, ways, found.views, campaign.attribution_model)
-
-
-def _filters() -> tuple[Filters, Mapping[str, str]]:
-    """The filters of this request, and why they are none where they cannot be used."""
-    try:
-        return filters.read(request.args), {}
-    except Invalid as refusal:
-        return filters.EVERYTHING, refusal.errors
-
-
-def _lag_s(now: datetime) -> float:
-    return services().lag_s(days.to_ms(now))
-
-
-def _changes(report: CampaignReport) -> dict[str, changes.Change | None]:
-    """The change of each tile; nothing where there is nothing to compare with."""
-    before = report.previous
-    if before is None or not (before.impressions or before.clicks or before.conversions):
-        return {}
-    rates = report.changes or {}
-    found: dict[str, changes.Change | None] = {
-        name: changes.of_count(getattr(report.totals, name), getattr(before, name))
-        for name in ("impressions", "clicks", "conversions")
-    }
-    found |= {name: changes.of_rate(rates.get(name)) for name in ("ctr", "conversion_rate")}
-    return found | {money.currency: changes.of_money(money, before.revenue) for money in report.totals.revenue}
+    shown = reportpage.context(workspace, campaign, request.args, days.now())
+    page = render_template("campaigns/report.html", **shown, export=exports.menu(slug, shown["choice"].query()))
+    return page, 422 if shown["choice"].errors or shown["refused"] else 200

@@ -1,0 +1,161 @@
+"""Everything a campaign's page is made of: for the page itself, for a shared one, and for what is exported of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tracker import conversions, days
+from tracker.errors import Invalid
+from tracker.extensions import db
+from tracker.models import Campaign, Workspace
+from tracker.reports import attribution as credits_report
+from tracker.reports import campaign as campaign_report
+from tracker.reports import filtered, filters, journeys
+from tracker.reports.campaign import CampaignReport
+from tracker.reports.filters import Filters
+from tracker.reports.metrics import Totals
+from tracker.services import services
+from tracker.web import attribution, breakdowns, changes, drawing, heat, periods
+
+
+def context(
+    workspace: Workspace,
+    campaign: Campaign,
+    args: Mapping[str, str],
+    now: datetime,
+    *,
+    is_shared: bool = False,
+    hides_money: bool = False,
+) -> dict[str, Any]:
+    """What `campaigns/report.html` and its partials need, for what `args` (a page's query) ask.
+
+    Where something of it cannot be used, `choice.errors` or `refused` say so, and the rest is shown without it.
+    `is_shared`: for eyes outside, so nothing of the workspace beside this campaign is in it. `hides_money`: nor what
+    was earned and spent, so that no part of the page can tell.
+    """
+    store = services().store
+    began_today = campaign_report.began_today(store, campaign, workspace, now)
+    wanted, refused = _filters(args)
+    whole = breakdowns.whole(args)
+    by = "conversion" if args.get("by") == "conversion" else None
+    kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {}), **({"by": by} if by else {})}
+    choice = periods.choose(workspace, args, now, began_today=began_today, kept=kept)
+    build = partial(
+        campaign_report.build,
+        db.session(),
+        store,
+        workspace,
+        campaign,
+        now=now,
+        filters=wanted,
+        interval=choice.interval,
+        axis=campaign_report.AXES[by or "click"],
+    )
+    names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
+    found = build(
+        choice.period,
+        compare=choice.comparison or False,
+        group_by=names,
+        week=not whole,
+        rates=choice.metric == "ctr",
+    )
+    if hides_money:
+        found = without_money(found)
+    today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
+    return {
+        "report": found,
+        "choice": choice,
+        "by": by,
+        "refused": refused,
+        "is_shared": is_shared,
+        "hides_money": hides_money,
+        "chips": breakdowns.chips(wanted),
+        "raw_missing_before": campaign_report.raw_missing_before(store, campaign, choice.period, zone)
+        if wanted.given
+        else None,
+        "today": build(today, marks=False).totals if choice.shows_today and not is_shared else None,
+        # Paths lead through other campaigns, of which a shared page tells nothing.
+        "attribution": None if is_shared else _attribution(campaign, found, zone),
+        "changes": _changes(found),
+        "bands": drawing.bands(found),
+        "groups": {
+            name: drawing.groups(found.groups[name], breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN)
+            for name in ("link",)
+            if name in found.groups
+        },
+        "breakdowns": breakdowns.tables(found, whole),
+        "whole": whole,
+        "week": heat.draw(found.week, choice.metric) if found.week else None,
+        "charts": drawing.charts(found, choice.metric),
+        "left_out": filtered.build(store, workspace, [campaign.id], choice.period, with_hits=False),
+        "unmatched": 0 if is_shared else conversions.unmatched_count(db.session(), workspace),
+        "lag_s": services().lag_s(days.to_ms(now)),
+    }
+
+
+def without_money(report: CampaignReport) -> CampaignReport:
+    """The same report of which nobody can tell what was earned and spent."""
+
+    def of(totals: Totals) -> Totals:
+        return replace(
+            totals,
+            revenue=[],
+            cost=None,
+            cost_total=None,
+            revenue_total=None,
+            cost_without_rate=[],
+            revenue_without_rate=[],
+        )
+
+    return replace(
+        report,
+        totals=of(report.totals),
+        previous=of(report.previous) if report.previous else None,
+        groups={
+            name: [replace(group, totals=of(group.totals)) for group in groups]
+            for name, groups in report.groups.items()
+        },
+        views=replace(report.views, minor={}),
+        not_assigned={},
+    )
+
+
+def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> attribution.Shown | None:
+    """`None` where the page is cut down by what only hits tell: credits are kept by link."""
+    if found.filters.by_hit:
+        return None
+    spans, session = found.period.spans(zone), db.session()
+    links = campaign_report.links_of(session, campaign, found.filters)
+    credited = credits_report.build(session, campaign.id, spans, links)
+    ways = journeys.build(session, campaign.id, spans, links)
+    return attribution.shown(credited, ways, found.views, campaign.attribution_model)
+
+
+def _filters(args: Mapping[str, str]) -> tuple[Filters, Mapping[str, str]]:
+    """The filters asked for, and why they are none where they cannot be used."""
+    try:
+        return filters.read(args), {}
+    except Invalid as refusal:
+        return filters.EVERYTHING, refusal.errors
+
+
+def _changes(report: CampaignReport) -> dict[str, changes.Change | None]:
+    """The change of each tile; nothing where there is nothing to compare with."""
+    before = report.previous
+    if before is None or not (before.impressions or before.clicks or before.conversions):
+        return {}
+    rates = report.changes or {}
+    found: dict[str, changes.Change | None] = {
+        name: changes.of_count(getattr(report.totals, name), getattr(before, name))
+        for name in ("impressions", "clicks", "conversions")
+    }
+    found |= {
+        name: changes.of_rate(rates.get(name), getattr(report.totals, name), getattr(before, name))
+        for name in ("ctr", "conversion_rate")
+    }
+    return found | {money.currency: changes.of_money(money, before.revenue) for money in report.totals.revenue}
