@@ -24,7 +24,7 @@ from tracker.stores.packs import Asked, Counted
 
 Ints = npt.NDArray[np.integer[Any]]
 
-VERSION = b"\x01"
+VERSION = b"\x01"  # of how a pack is written: with another, a migration has to delete those that are there
 # What is known of a hit: its quarter, counted from the run's first; kind, verdict and both flags joined; its link; the
 # ids of its values, 0 for none.
 BUCKET, WHAT, LINK = range(3)
