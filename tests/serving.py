@@ -50,6 +50,7 @@ class Server:
         self.environ = os.environ | {
             "PORT": str(self.port),
             "TRACKER_WORKERS": "2",
+            "TRACKER_DESTINATION_CHECKS": "0",
             **databases.of(data_dir).environ,
             **environ,
         }

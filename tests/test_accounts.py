@@ -44,10 +44,10 @@ def test_a_token_opens_its_workspace_until_it_is_revoked_and_only_its_digest_is_
     secret = accounts.create_token(session, workspace, "ci")
     row = session.scalars(select(Token)).one()
     assert secret not in row.digest
-    assert accounts.workspace_of_token(session, secret).id == workspace.id
+    assert accounts.token_of(session, secret).workspace.id == workspace.id
     accounts.revoke_token(session, workspace, row.id)
     with pytest.raises(Forbidden):
-        accounts.workspace_of_token(session, secret)
+        accounts.token_of(session, secret)
 
 
 def test_the_set_up_link_works_once(session: Session) -> None:

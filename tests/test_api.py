@@ -31,6 +31,7 @@ def test_a_link_is_made_with_everything_to_paste(api: Api) -> None:
     assert response.json | {"created_at": "", "updated_at": ""} == {
         "code": "spring",
         "short_url": f"{BASE_URL}/spring",
+        "cost_url": None,
         "destination": SPRING["destination"],
         "tagged_url": "https://shop.example/sale?ref=1&utm_source=newsletter&utm_medium=email"
         "&utm_campaign=Spring%20Sale&utm_content=hero-b#top",
@@ -51,6 +52,8 @@ def test_a_link_is_made_with_everything_to_paste(api: Api) -> None:
         "click_id_param": None,
         "referrer_policy": "unsafe-url",
         "fallback_url": None,
+        "cost_param": None,
+        "cost_currency": None,
         "created_at": "",
         "updated_at": "",
         "expires_at": None,
@@ -205,6 +208,19 @@ def test_stats_have_the_documented_shape(
         "ctr": {"value": 0.25, "low": 0.045587, "high": 0.699358},
         "conversion_rate": {"value": 0.5, "low": 0.094531, "high": 0.905469},
         "revenue": [{"currency": "EUR", "amount": "49.90"}],
+        "cost": [],
+        "currency": "EUR",
+        "cost_total": None,
+        "revenue_total": "49.90",
+        "cpc": None,
+        "cpm": None,
+        "cpa": None,
+        "epc": "24.9500",
+        "aov": "49.9000",
+        "roas": None,
+        "roi": None,
+        "cost_without_rate": [],
+        "revenue_without_rate": [],
         "filtered": {"bot": 1},
     }
     assert found["previous"]["clicks"] == 0

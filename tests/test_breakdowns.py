@@ -176,7 +176,10 @@ def test_without_impressions_on_every_link_there_is_no_ctr_by_device(
     hit(client, "/advert", PHONE, "2003:e1::1", "de", "")
     load()
     assert {group["ctr"]["value"] for group in stats(api, group_by="device")["groups"]} == {None}
-    assert "there is no CTR here" in page_of(owner)
+    page = page_of(owner)
+    assert "where there is no CTR it would mix both" in page
+    assert "Click-through rate" not in section(page, "device")
+    assert "Click-through rate" in section(page, "source")
 
 
 def test_the_busiest_ten_are_shown_and_all_on_request(

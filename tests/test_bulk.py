@@ -59,6 +59,8 @@ def test_a_link_made_among_many_is_the_link_made_alone(create: Create, session: 
         click_id_param="",
         referrer_policy="no-referrer",
         fallback_url="https://shop.example/gone",
+        cost_param="cost",
+        cost_currency="usd",
     )
     alone = links.create(session, workspace, replace(full, code="alone"), OWN)
     assert create(DRAFT, replace(full, code="many"), DRAFT)[1] == "many"

@@ -110,7 +110,7 @@ def test_a_place_that_cannot_be_written_stops_an_import_before_it_stores(run: Ru
 def test_a_token_is_all_that_is_printed(run: Run, session: Session, workspace: Workspace) -> None:
     made = run("token", "create", "reports")
     assert made.stdout.count("\n") == 1
-    assert accounts.workspace_of_token(session, made.stdout.strip()).id == workspace.id
+    assert accounts.token_of(session, made.stdout.strip()).workspace.id == workspace.id
 
 
 def test_an_account_is_made_from_standard_input(run: Run, session: Session, workspace: Workspace) -> None:

@@ -27,6 +27,8 @@ ROOT = Path(__file__).parent.parent
         ("TRACKER_TRUSTED_PROXIES", "1.5"),
         ("TRACKER_RETENTION_DAYS", "ten"),
         ("TRACKER_DURABILITY", "fast"),
+        ("TRACKER_DESTINATION_CHECKS", "six"),
+        ("TRACKER_DESTINATION_CHECKS", "169"),
         ("TRACKER_BASE_URL", "go.example"),
         ("TRACKER_BASE_URL", "https://go.example/x"),
         ("TRACKER_BASE_URL", "https://u@go.example"),

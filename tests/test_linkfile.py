@@ -44,8 +44,9 @@ def test_columns_stand_in_any_order_parted_by_commas_or_semicolons(text: str) ->
 def test_every_field_has_its_column() -> None:
     header = "destination;campaign;source;medium;term;content;id;code;title;tags;expires_at;redirect_code;query_mode"
     row = 'https://shop.example/?a=1,2;c;s;m;t;"a;b";7;mine;T;x|y;2030-01-01T12:00:00Z; 307 ;drop'
-    more = ";click_id_param;referrer_policy;fallback_url\n", ";(none);origin;https://shop.example/gone\n"
-    assert read(header + more[0] + row + more[1]) == [
+    header += ";click_id_param;referrer_policy;fallback_url;cost_param;cost_currency"
+    row += ";(none);origin;https://shop.example/gone;cost;USD"
+    assert read(f"{header}\n{row}\n") == [
         (
             2,
             LinkDraft(
@@ -65,10 +66,12 @@ def test_every_field_has_its_column() -> None:
                 click_id_param="",
                 referrer_policy="origin",
                 fallback_url="https://shop.example/gone",
+                cost_param="cost",
+                cost_currency="USD",
             ),
         )
     ]
-    assert header.split(";") + more[0].strip("\n;").split(";") == list(linkfile.COLUMNS)
+    assert header.split(";") == list(linkfile.COLUMNS)
 
 
 def test_rows_are_numbered_as_a_spreadsheet_does() -> None:

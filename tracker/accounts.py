@@ -12,7 +12,7 @@ from sqlalchemy import delete, exists, func, insert, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tracker import changes, days, money
+from tracker import changelog, changes, days, money
 from tracker.destinations import OwnDomain, destination_refusal
 from tracker.errors import Forbidden, Invalid, Taken
 from tracker.extensions import hold
@@ -34,6 +34,19 @@ def _nobodys_hash() -> str:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def hash_password(password: str) -> str:
+    """What is stored of a password that something other than an account is locked by."""
+    return _hasher.hash(password)
+
+
+def is_password(hashed: str, password: str) -> bool:
+    """Whether a password is the one that was hashed."""
+    try:
+        return _hasher.verify(hashed, password)
+    except (VerificationError, InvalidHashError):
+        return False
 
 
 def account_refusals(email: str, password: str) -> dict[str, str]:
@@ -117,13 +130,10 @@ def edit_workspace(
         errors["fallback_url"] = refusal
     if errors:
         raise Invalid(errors)
-    if workspace.fallback_url != (fallback_url or None):
-        workspace.fallback_url = fallback_url or None
-        changed = [changes.UNKNOWN_CODES]
-    else:
-        changed = []
-    workspace.name, workspace.timezone, workspace.currency = name.strip(), timezone, currency
-    changes.announce(session, changed)
+    values = {"name": name.strip(), "timezone": timezone, "currency": currency, "fallback_url": fallback_url or None}
+    changed = changelog.set_of_workspace(session, workspace, "workspace", values)
+    if "fallback_url" in changed:
+        changes.announce(session, [changes.UNKNOWN_CODES])
     session.commit()
 
 
@@ -185,9 +195,9 @@ def revoke_token(session: Session, workspace: Workspace, token_id: int) -> None:
     session.commit()
 
 
-def workspace_of_token(session: Session, secret: str) -> Workspace:
-    """The workspace a token opens. Raises Forbidden."""
+def token_of(session: Session, secret: str) -> Token:
+    """The token of this secret, and with it the workspace that it opens. Raises Forbidden."""
     token = session.scalar(select(Token).where(Token.digest == _digest(secret)))
     if token is None:
         raise Forbidden("The token is not valid.")
-    return token.workspace
+    return token

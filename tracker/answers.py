@@ -22,7 +22,10 @@ AGENT = f"tracker/{__version__} (page checker; a person asked for this one page)
 
 
 class Limits(NamedTuple):
-    """Of one check, all hops together; `body_bytes` of the page once decompressed."""
+    """Of one check, all hops together; `body_bytes` of the page once decompressed.
+
+    With 0 no body is read, and whatever the address answers with will do, be it a page or not.
+    """
 
     total_s: float = 10
     connect_s: float = 4
@@ -79,8 +82,9 @@ def too_slow() -> Unfetchable:
 class Answer:
     """One request and what comes back on a connection, read within limits."""
 
-    def __init__(self, connection: socket.socket, until: Deadline, limits: Limits) -> None:
+    def __init__(self, connection: socket.socket, until: Deadline, limits: Limits, agent: str = AGENT) -> None:
         self._socket = connection
+        self._agent = agent
         self._until = until
         self._limits = limits
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.header_bytes)
@@ -95,6 +99,8 @@ class Answer:
             page = Page(place.href, response.status_code, headers, b"")
             if next_url(place.href, page) is not None:
                 return page
+            if not self._limits.body_bytes:
+                return Page(page.url, page.status, headers, b"", is_cut=True)
             kind = (page.header("content-type") or [""])[0].partition(";")[0].strip().lower()
             if kind not in HTML_TYPES:
                 raise Unfetchable("not_html", f"The address answers with {kind[:100]}, not with a page.")
@@ -110,7 +116,7 @@ class Answer:
     def _ask(self, place: Place) -> None:
         headers = [
             ("Host", place.authority),
-            ("User-Agent", AGENT),
+            ("User-Agent", self._agent),
             ("Accept", "text/html, application/xhtml+xml;q=0.9, */*;q=0.1"),
             ("Accept-Encoding", "gzip"),
             ("Connection", "close"),

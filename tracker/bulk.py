@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, and_, insert, literal, select, update
+from sqlalchemy import Boolean, Column, Integer, MetaData, String, Table, and_, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tracker import campaigns, changes, codes, days, links
+from tracker import campaigns, changelog, changes, codes, days, links
 from tracker.destinations import OwnDomain
 from tracker.errors import Invalid, Taken
 from tracker.links import LinkDraft
@@ -30,6 +30,7 @@ _TWICE = "“{}” is given to another link before this one."
 _COPIED = (
     *("code", "destination", "tagged_url", "source", "medium", "term", "content", "utm_id", "title", "tags"),
     *("expires_at", "redirect_code", "query_mode", "click_id_param", "referrer_policy", "fallback_url"),
+    *("cost_param", "cost_currency"),
 )
 _links = Link.metadata.tables[Link.__tablename__]
 _gathered = Table(
@@ -72,7 +73,7 @@ def create_many(
     with session.get_bind().engine.connect() as connection:
         # Never back to the pool: the temporary table ends with its connection.
         connection.detach()
-        with Session(connection) as gathering:
+        with Session(connection, info=session.info) as gathering:
             batch = _Batch(gathering, workspace, name)
             batch.gather(given, own, on_chunk)
             return batch.made() if dry_run else batch.store()
@@ -198,10 +199,23 @@ class _Batch:
         )
         into = ["workspace_id", "campaign_id", "created_at", "updated_at", *_COPIED]
         self._session.execute(insert(_links).from_select(into, chosen))
+        self._note()
         # One change for all: no edge can know a new code but as unknown. One for each would take a worker seconds to
         # poll.
         changes.announce(self._session, [changes.UNKNOWN_CODES])
         self._session.commit()
+
+    def _note(self) -> None:
+        """One entry of the change log for each campaign, however many links it got."""
+        query = select(Campaign.id, func.count()).join_from(_gathered, Campaign, self._of_campaign())
+        for campaign_id, n in self._session.execute(query.group_by(Campaign.id).order_by(Campaign.id)).all():
+            changelog.record(
+                self._session,
+                workspace_id=self._workspace.id,
+                kind="link",
+                campaign_id=campaign_id,
+                fields=[(changelog.LINKS_MADE, None, str(n))],
+            )
 
     def made(self) -> list[Made]:
         query = select(_gathered.c.code, _gathered.c.tagged_url).order_by(_gathered.c.number)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy.orm import Session
 
-from tracker import customers, filters, signing
+from tracker import changelog, customers, filters, signing
 from tracker.claims import ALIASES
 from tracker.errors import Invalid, NotAllowed
 from tracker.filters import Network
@@ -94,8 +94,8 @@ def edit(session: Session, workspace: Workspace, typed: Typed) -> None:
         errors["signature_mode"] = "Make a secret first: without one nobody could report."
     if errors:
         raise Invalid(errors)
-    workspace.signature_mode, workspace.callback_ranges = typed.signature_mode, ranges
-    workspace.callbacks_per_min = per_min
+    values = {"signature_mode": typed.signature_mode, "callback_ranges": ranges, "callbacks_per_min": per_min}
+    changelog.set_of_workspace(session, workspace, "rule", values)
     session.commit()
 
 

@@ -23,9 +23,9 @@ def _now() -> datetime:
 class ChangeEntry(Base):
     """One edit, or one note that somebody wrote: who, when, and of each field what it was and what it became.
 
-    `kind` is `link`, `campaign`, `budget`, `cost`, `rule` or `note`. `fields` are triples of a field's name and its two
-    values as text, `None` where there was none. Without a campaign it concerns the whole workspace. `who` is the e-mail
-    of a user, `token NAME`, or `command line`.
+    `kind` is one of `changelog.KINDS`. `fields` are triples of a field's name and its two values as text, `None` where
+    there was none. Without a campaign it concerns the whole workspace. `who` is the e-mail of a user, `token NAME`,
+    `command line`, or `tracker` where nobody is behind it.
     """
 
     __tablename__ = "change_log"
@@ -46,6 +46,29 @@ class ChangeEntry(Base):
     @property
     def at(self) -> datetime:
         return from_ms(self.at_ms)
+
+
+class DestinationCheck(Base):
+    """How a destination that people are led to answered when it was last asked for.
+
+    `digest` is SHA-256 of the address asked for. `outcome` is `ok`, `failed` or `unknown`: nothing can be told.
+    `answer` is the status or the name of what went wrong. `failures` are those in a row, since `failed_since`.
+    `link_ids` are links that led there, some of them where there are many.
+    """
+
+    __tablename__ = "destination_checks"
+    __table_args__ = (UniqueConstraint("workspace_id", "digest"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    url: Mapped[str] = mapped_column(Text)
+    link_ids: Mapped[list[int]] = mapped_column(JSON, default=list)
+    checked_at: Mapped[datetime] = mapped_column(Instant)
+    next_at: Mapped[datetime] = mapped_column(Instant, index=True)
+    outcome: Mapped[str] = mapped_column(String(16))
+    answer: Mapped[str] = mapped_column(String(40))
+    failures: Mapped[int] = mapped_column(default=0)
+    failed_since: Mapped[datetime | None] = mapped_column(Instant)
 
 
 class Cost(Base):
@@ -108,7 +131,7 @@ class SharedReport(Base):
     query: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     shows_money: Mapped[bool] = mapped_column(default=True)
     password_hash: Mapped[str | None] = mapped_column(String(255))
-    logo: Mapped[bytes | None] = mapped_column(LargeBinary)
+    logo: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     logo_type: Mapped[str | None] = mapped_column(String(32))
     created_by: Mapped[str] = mapped_column(String(WHO_MAX))
     created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
@@ -120,7 +143,8 @@ class ReportMail(Base):
     """A report sent by e-mail every week, on a weekday (0 is Monday) and an hour of the workspace's zone.
 
     `next_at` is moved on in the same transaction that takes it up, before it is sent: a crash leaves one out and sends
-    none twice. `token` is what its link to unsubscribe says.
+    none twice. `token` is what its link to unsubscribe says. `attempts` have failed since the last regular
+    time.
     """
 
     __tablename__ = "report_mails"
@@ -137,4 +161,5 @@ class ReportMail(Base):
     next_at: Mapped[datetime] = mapped_column(Instant, index=True)
     sent_at: Mapped[datetime | None] = mapped_column(Instant)
     failed_at: Mapped[datetime | None] = mapped_column(Instant)
+    attempts: Mapped[int] = mapped_column(default=0)
     failure: Mapped[str | None] = mapped_column(Text)

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from itertools import count
+from typing import NamedTuple
 
 from slugify import slugify
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tracker import credits, days
+from tracker import changelog, credits, days, money
 from tracker.destinations import text_refusal
 from tracker.errors import Invalid, NotFound, Taken
 from tracker.extensions import insert_into
 from tracker.models import NAME_MAX, Campaign, Workspace
+from tracker.money import Money
 
 WINDOW_DAYS_MAX = 365
+
+
+class Budget(NamedTuple):
+    """What may be spent on a campaign in all, as somebody typed it; without an amount there is no limit."""
+
+    amount: str
+    currency: str
+
+    def read(self) -> tuple[Money | None, dict[str, str]]:
+        """The money, and what is wrong with it by field."""
+        if not self.amount:
+            return None, {}
+        if not money.is_currency(self.currency):
+            return None, {"budget_currency": "Give a currency as its ISO 4217 code, like EUR."}
+        try:
+            found = money.parse(self.amount, self.currency)
+        except ValueError as error:
+            return None, {"budget": str(error)}
+        return (found, {}) if found.minor > 0 else (None, {"budget": "A budget is more than 0; leave it out for none."})
+
+
+NO_BUDGET = Budget("", "")
 
 
 def slug_of(text: str) -> str:
@@ -53,6 +78,10 @@ def _make(session: Session, workspace: Workspace, utm_campaign: str, name: str) 
         )
         made = session.scalar(new)
         if made is not None:
+            fields = [("campaign", None, utm_campaign)]
+            if name != utm_campaign:
+                fields.append(("name", None, name))
+            changelog.record(session, workspace_id=workspace.id, kind="campaign", campaign_id=made, fields=fields)
             return session.get_one(Campaign, made), True
         if known := _of_value(session, workspace, utm_campaign):
             return known, False
@@ -83,30 +112,54 @@ def edit(
     click_window_days: int | None = None,
     view_window_days: int | None = None,
     attribution_model: str | None = None,
+    budget: Budget | None = None,
 ) -> Campaign:
     """Changes what is given of a campaign and commits; its slug and its `utm_campaign` stay. Raises Invalid.
 
     A window holds for conversions that are recorded, or dated back, from now on: what was reported keeps its figures.
     """
-    name = campaign.name if name is None else name.strip()
+    name = None if name is None else name.strip()
     windows = {"click_window_days": click_window_days, "view_window_days": view_window_days}
-    model = campaign.attribution_model if attribution_model is None else attribution_model
-    errors = {}
-    if message := text_refusal("A name", name, needed=True):
+    allowed, errors = (budget or NO_BUDGET).read()
+    if name is not None and (message := text_refusal("A name", name, needed=True)):
         errors["name"] = message
-    if model not in credits.MODELS:
+    if attribution_model is not None and attribution_model not in credits.MODELS:
         errors["attribution_model"] = f"A model is one of {', '.join(credits.MODELS)}."
     for field, window in windows.items():
         if window is not None and not 0 <= window <= WINDOW_DAYS_MAX:
             errors[field] = f"A window is a whole number of days from 0 to {WINDOW_DAYS_MAX}."
     if errors:
         raise Invalid(errors)
-    campaign.name, campaign.attribution_model = name, model
-    for field, window in windows.items():
-        if window is not None:
-            setattr(campaign, field, window)
+    changelog.hold_row(session, campaign)
+    given = {"name": name, "attribution_model": attribution_model, **windows}
+    values = {field: value for field, value in given.items() if value is not None}
+    _change(session, campaign, values)
+    if budget is not None:
+        _set_budget(session, campaign, allowed)
     session.commit()
     return campaign
+
+
+def _change(session: Session, campaign: Campaign, values: Mapping[str, object]) -> None:
+    was = {field: getattr(campaign, field) for field in values}
+    for field, value in values.items():
+        setattr(campaign, field, value)
+    _record(session, campaign, "campaign", changelog.differences(was, values))
+
+
+def _set_budget(session: Session, campaign: Campaign, budget: Money | None) -> None:
+    was = campaign.budget
+    campaign.budget_minor, campaign.budget_currency = budget or (None, None)
+    fields = changelog.differences({"budget": _written(was)}, {"budget": _written(budget)})
+    _record(session, campaign, "budget", fields)
+
+
+def _written(amount: Money | None) -> str | None:
+    return None if amount is None else f"{amount.amount} {amount.currency}"
+
+
+def _record(session: Session, campaign: Campaign, kind: str, fields: Iterable[changelog.Field]) -> None:
+    changelog.record(session, workspace_id=campaign.workspace_id, kind=kind, campaign_id=campaign.id, fields=fields)
 
 
 def find(session: Session, workspace: Workspace, slug: str) -> Campaign:

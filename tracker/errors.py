@@ -7,6 +7,7 @@ TrackerError
 │   ├── TooLong         more than is read of a message               413 (414 where it is the query)
 │   ├── Unverified      a signature is missing or does not hold      401
 │   ├── NotAllowed      not from this address                        403
+│   ├── NotYours        somebody else's to change                    403
 │   └── TooMany         more often than is taken                     429
 ├── NotFound            no such thing in this workspace              404
 ├── Busy                somebody else does the same work, or all that may be done at once
@@ -81,6 +82,13 @@ class NotAllowed(Invalid):
     status = 403
     title = "This address may not report"
     reason = "address_not_allowed"
+
+
+class NotYours(Invalid):
+    """Only whoever made this can change it."""
+
+    status = 403
+    title = "This is somebody else's"
 
 
 class TooMany(Invalid):

@@ -12,7 +12,7 @@ from zlib import crc32
 
 import orjson
 
-VERSION = 1
+VERSION = 2
 AGENT_MAX = 512
 REFERRER_MAX = 1024
 LANGUAGE_MAX = 64
@@ -71,7 +71,7 @@ class Event(NamedTuple):
     `verdict` is the edge's: what it could tell without parsing an agent. `link_id` is 0 where the edge did not know the
     link. `code` is the link's code, or the workspace's key for a conversion. `params` is the raw query of a conversion
     pixel, a callback's parameters in JSON, what a prefetch says of itself, or the code of a test; `applied` says that
-    the conversion has been recorded already.
+    the conversion has been recorded already. `cost` is what the link's query said of a click's cost, as it stood there.
     """
 
     kind: int
@@ -87,6 +87,7 @@ class Event(NamedTuple):
     gpc: bool
     params: str = ""
     applied: bool = False
+    cost: str = ""
 
 
 def encode(event: Event) -> bytes:
@@ -95,10 +96,12 @@ def encode(event: Event) -> bytes:
     return b"%08x %b\n" % (crc32(body), body)
 
 
+# How many fields the lines of a version have; those of an earlier one lack the last ones. A spool outlives an update.
+_FIELDS = {1: 13, VERSION: len(Event._fields)}
 _KINDS = frozenset(Kind)
 _NUL = b"\\u0000"  # as it stands in JSON
 _VERDICTS = frozenset(Verdict)
-_TYPES = (int, int, int, int, int, str, str, str, str, str, bool, str, bool)
+_TYPES = (int, int, int, int, int, str, str, str, str, str, bool, str, bool, str)
 
 
 def _is_sound(event: Event) -> bool:
@@ -132,7 +135,7 @@ def decode(line: bytes) -> Event:
         if line[:9] != b"%08x " % crc32(body):
             raise BadRecord("checksum")
         version, *fields = orjson.loads(body)
-        if version != VERSION or len(fields) != len(Event._fields):
+        if _FIELDS.get(version) != len(fields):
             raise BadRecord("version")
         event = Event(*fields)
         if not _is_sound(event):

@@ -21,7 +21,7 @@ from ada_url import URL
 
 from tracker import addresses
 from tracker.addresses import Address, Network
-from tracker.answers import Answer, Deadline, Limits, Page, Place, next_url, too_slow
+from tracker.answers import AGENT, Answer, Deadline, Limits, Page, Place, next_url, too_slow
 from tracker.errors import Busy, Unfetchable
 
 URL_MAX = 8192
@@ -93,6 +93,7 @@ class Fetcher:
         ports: Collection[int] = PORTS,
         trust: ssl.SSLContext | None = None,
         limits: Limits = LIMITS,
+        agent: str = AGENT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._networks = networks
@@ -100,6 +101,7 @@ class Fetcher:
         self._ports = ports
         self._trust = trust
         self._limits = limits
+        self._agent = agent
         self._clock = clock
         self._free = threading.BoundedSemaphore(AT_ONCE_MAX)
         self._lookups = threading.BoundedSemaphore(LOOKUPS_AT_ONCE_MAX)
@@ -141,7 +143,7 @@ class Fetcher:
             return known, None
         place = read_url(url, self._ports)
         with self._connected(place, until) as connection:
-            answer = Answer(connection, until, self._limits)
+            answer = Answer(connection, until, self._limits, self._agent)
             page = answer.read(place)
         href = next_url(place.href, page)
         hops.append(Hop(place.href, page.status, href))

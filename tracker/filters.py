@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 
 from sqlalchemy.orm import Session
 
+from tracker import changelog
 from tracker.errors import Invalid
 from tracker.models import Workspace
 
@@ -56,8 +57,18 @@ def edit(session: Session, workspace: Workspace, typed: Typed) -> None:
     flood_per_min = whole("flood_per_min", typed.flood_per_min, FLOOD_PER_MIN_MAX, errors)
     if errors:
         raise Invalid(errors)
-    workspace.allowed_agents, workspace.blocked_agents, workspace.excluded_ranges = allowed, blocked, ranges
-    workspace.double_click_s, workspace.flood_per_min = double_click_s, flood_per_min
+    changelog.set_of_workspace(
+        session,
+        workspace,
+        "rule",
+        {
+            "excluded_ranges": ranges,
+            "blocked_agents": blocked,
+            "allowed_agents": allowed,
+            "double_click_s": double_click_s,
+            "flood_per_min": flood_per_min,
+        },
+    )
     session.commit()
 
 

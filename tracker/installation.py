@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from tracker import accounts, schema
+from tracker import accounts, changelog, schema
 from tracker.config import Settings
 from tracker.errors import Busy
 from tracker.extensions import open_engine
@@ -28,6 +28,7 @@ def opened() -> Iterator[tuple[Settings, Engine, Session, Workspace]]:
     engine = open_engine(settings.database_url)
     try:
         with Session(engine) as session:
+            changelog.act_as(session, changelog.COMMAND_LINE)
             workspace = accounts.ensure_workspace(session)
             session.commit()
             yield settings, engine, session, workspace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +11,11 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tracker import campaigns, changes, codes, days, utm
-from tracker.config import clickid_param_ok
+from tracker import campaigns, changelog, changes, codes, days, money, utm
+from tracker.config import param_ok
 from tracker.destinations import OwnDomain, destination_refusal, text_refusal
 from tracker.errors import Invalid, NotFound, Taken
+from tracker.events import TEST_PARAM
 from tracker.models import Campaign, Link, Workspace
 
 REDIRECT_CODES = (302, 301, 307, 308)
@@ -37,7 +38,11 @@ SOUGHT_MAX = 20_000  # links that are looked through for a text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkDraft:
-    """A link as somebody typed it, not yet checked. `click_id_param`: None for the setting's name, empty for none."""
+    """A link as somebody typed it, not yet checked. `click_id_param`: None for the setting's name, empty for none.
+
+    `cost_param` names the parameter of the link's query that says what a click cost, in `cost_currency` or (None) the
+    workspace's.
+    """
 
     destination: str
     campaign: str
@@ -55,6 +60,8 @@ class LinkDraft:
     click_id_param: str | None = None
     referrer_policy: str = "unsafe-url"
     fallback_url: str | None = None
+    cost_param: str | None = None
+    cost_currency: str | None = None
 
     @property
     def tagged_url(self) -> str:
@@ -89,13 +96,26 @@ def check(draft: LinkDraft, own: OwnDomain) -> dict[str, str]:
         found["query_mode"] = f"A query mode is one of {', '.join(QUERY_MODES)}."
     if draft.referrer_policy not in REFERRER_POLICIES:
         found["referrer_policy"] = f"A referrer policy is one of {', '.join(REFERRER_POLICIES)}."
-    if draft.click_id_param and not clickid_param_ok(draft.click_id_param):
+    if draft.click_id_param and not param_ok(draft.click_id_param):
         found["click_id_param"] = "The click id's name is 1 to 32 letters, digits, “-” or “_”, and no utm_ name."
+    if draft.cost_param:
+        found["cost_param"] = _cost_param_refusal(draft)
+    if draft.cost_currency and not money.is_currency(draft.cost_currency):
+        found["cost_currency"] = "A currency is an ISO 4217 code with a minor unit, like EUR."
     if draft.expires_at and not _in_range(draft.expires_at):
         found["expires_at"] = "An expiry lies between the years 1971 and 9000."
     if len(draft.tags) > TAGS_MAX or any(text_refusal("A tag", tag, needed=True, size_max=64) for tag in draft.tags):
         found["tags"] = f"At most {TAGS_MAX} tags, each of 1 to 64 characters."
     return {field: message for field, message in found.items() if message}
+
+
+def _cost_param_refusal(draft: LinkDraft) -> str | None:
+    name = draft.cost_param or ""
+    if not param_ok(name):
+        return "A cost's name is 1 to 32 letters, digits, “-” or “_”, and no utm_ name."
+    if name in (TEST_PARAM, draft.click_id_param):
+        return f"“{name}” says something else already; choose another name."
+    return None
 
 
 def _in_range(at: datetime) -> bool:
@@ -110,6 +130,8 @@ def tidy(draft: LinkDraft) -> LinkDraft:
         value = getattr(draft, name)
         if value is not None and ((stripped := value.strip()) != value or not value):
             cleaned[name] = stripped or empty
+    if draft.cost_currency and (currency := draft.cost_currency.strip().upper()) != draft.cost_currency:
+        cleaned["cost_currency"] = currency or None
     tags = tuple(tag.strip() for tag in draft.tags if tag.strip()) if draft.tags else ()
     # A copy costs ten times the look: of an import's rows hardly one needs it.
     return replace(draft, **cleaned, tags=tags) if cleaned or tags != draft.tags else draft
@@ -128,6 +150,14 @@ def create(session: Session, workspace: Workspace, draft: LinkDraft, own: OwnDom
         try:
             # UNIQUE decides, not a look beforehand: two requests for one code race, and one of them must lose.
             session.flush()
+            changelog.record(
+                session,
+                workspace_id=workspace.id,
+                kind="link",
+                campaign_id=campaign.id,
+                link_id=link.id,
+                fields=[("code", None, link.code), *_given(draft)],
+            )
             changes.announce(session, [link.code])
             session.commit()
         except IntegrityError:
@@ -137,6 +167,16 @@ def create(session: Session, workspace: Workspace, draft: LinkDraft, own: OwnDom
         else:
             return link
     raise Invalid({"code": "No free code was found; try again."})
+
+
+def _given(draft: LinkDraft) -> list[changelog.Field]:
+    """What a new link has beyond what every link has; its code is told apart."""
+    values = {field.name: (getattr(draft, field.name), field.default) for field in fields(draft)}
+    return [
+        (name, None, changelog.text(value))
+        for name, (value, usual) in values.items()
+        if name != "code" and value != usual
+    ]
 
 
 def _fill(link: Link, draft: LinkDraft) -> None:
@@ -163,6 +203,8 @@ def columns_of(draft: LinkDraft) -> dict[str, Any]:
         "click_id_param": draft.click_id_param,
         "referrer_policy": draft.referrer_policy,
         "fallback_url": draft.fallback_url,
+        "cost_param": draft.cost_param,
+        "cost_currency": draft.cost_currency,
     }
 
 
@@ -185,6 +227,8 @@ def draft_of(link: Link) -> LinkDraft:
         click_id_param=link.click_id_param,
         referrer_policy=link.referrer_policy,
         fallback_url=link.fallback_url,
+        cost_param=link.cost_param,
+        cost_currency=link.cost_currency,
     )
 
 
@@ -196,8 +240,23 @@ def edit(session: Session, workspace: Workspace, link: Link, given: Mapping[str,
     # A link made before its code was reserved keeps it.
     if errors := {field: text for field, text in check(draft, own).items() if field != "code"}:
         raise Invalid(errors)
+    changelog.hold_row(session, link)
+    before, left = draft_of(link), link.campaign_id
+    draft = tidy(replace(before, **given))
     link.campaign = campaigns.ensure(session, workspace, draft.campaign)
     _fill(link, draft)
+    differences = changelog.differences(asdict(before), asdict(draft))
+    # A link that moves is told of where it went and where it left.
+    for campaign_id in dict.fromkeys((left, link.campaign.id)):
+        changelog.record(
+            session,
+            workspace_id=workspace.id,
+            kind="link",
+            campaign_id=campaign_id,
+            link_id=link.id,
+            fields=differences,
+            at=link.updated_at,
+        )
     changes.announce(session, [link.code])
     session.commit()
     return link
@@ -205,10 +264,19 @@ def edit(session: Session, workspace: Workspace, link: Link, given: Mapping[str,
 
 def set_archived(session: Session, link: Link, archived: bool) -> None:
     """Takes a link out of service or back into it, and commits. Archiving twice keeps the first instant."""
+    changelog.hold_row(session, link)
     if archived != (link.archived_at is not None):
         link.archived_at = days.now() if archived else None
+        changelog.record(
+            session,
+            workspace_id=link.workspace_id,
+            kind="link",
+            campaign_id=link.campaign_id,
+            link_id=link.id,
+            fields=changelog.differences({"archived": not archived}, {"archived": archived}),
+        )
         changes.announce(session, [link.code])
-        session.commit()
+    session.commit()
 
 
 def find(session: Session, workspace: Workspace, code: str) -> Link:
@@ -221,6 +289,17 @@ def find(session: Session, workspace: Workspace, code: str) -> Link:
 def id_of(session: Session, workspace: Workspace, code: str) -> int | None:
     """The id of a link; `None` where the workspace has none of this code."""
     return session.scalar(select(Link.id).where(Link.code == code, Link.workspace_id == workspace.id))
+
+
+def having(
+    session: Session, workspace: Workspace, campaign: Campaign | None, values: Mapping[str, str | None], limit: int
+) -> list[int]:
+    """The ids of the newest links with these values in their columns, of one campaign or of all."""
+    query = select(Link.id).where(Link.workspace_id == workspace.id)
+    if campaign is not None:
+        query = query.where(Link.campaign_id == campaign.id)
+    query = query.where(*(getattr(Link, name) == value for name, value in values.items()))
+    return list(session.scalars(query.order_by(Link.id.desc()).limit(limit)))
 
 
 def of_codes(session: Session, codes: Iterable[str]) -> dict[str, Link]:

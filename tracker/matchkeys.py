@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, delete, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from tracker import days
+from tracker import changelog, days
 from tracker.extensions import empty_journal, insert_into
 from tracker.identities import NOBODY, Match
 from tracker.models import Workspace
@@ -77,7 +77,7 @@ def forget(session: Session, identities: Iterable[Identity]) -> None:
 
 def set_keeping(session: Session, workspace: Workspace, keeps: bool) -> None:
     """Begins to keep what customers are matched by, or stops and erases all of it; commits."""
-    session.execute(update(Workspace).where(Workspace.id == workspace.id).values(keeps_identities=keeps))
+    changelog.set_of_workspace(session, workspace, "workspace", {"keeps_identities": keeps})
     session.commit()
     if not keeps:
         erase(session, and_(Identity.workspace_id == workspace.id, Identity.opted_out.is_(False)))

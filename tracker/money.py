@@ -31,6 +31,23 @@ class Money(NamedTuple):
         return f"{Decimal(self.minor).scaleb(-exponent(self.currency)):f}"
 
 
+class Price(NamedTuple):
+    """Money for one of something, as a division gives it: in units of `currency`, not rounded to minor ones."""
+
+    value: Decimal
+    currency: str
+
+    @property
+    def amount(self) -> str:
+        """To two places more than the currency has, for a click may cost less than a cent: `0.6458`."""
+        return f"{round(self.value, exponent(self.currency) + 2):f}"
+
+
+def price(total: Money, n: int) -> Price | None:
+    """What one of `n` comes to; `None` of none."""
+    return Price(Decimal(total.minor).scaleb(-exponent(total.currency)) / n, total.currency) if n else None
+
+
 @cache
 def exponent(currency: str) -> int:
     """Decimal places of a currency (ISO 4217: EUR 2, JPY 0, KWD 3, CLF 4).

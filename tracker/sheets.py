@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping
@@ -57,6 +58,25 @@ def _row(number: int, names: list[str], cells: list[str]) -> Row:
     if len(cells) != len(names):
         return Row(number, {}, {"columns": f"The header has {len(names)} cells, this row {len(cells)}."})
     return Row(number, {column: cell for column, cell in zip(names, cells, strict=True) if cell}, {})
+
+
+def text_of(content: bytes) -> str:
+    """What a file says, in UTF-8 or, as some programs export, in UTF-16 with its mark. Raises Invalid."""
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise Invalid({"file": "The file is not in UTF-8; save it again as “CSV UTF-8”."}) from None
+
+
+def rows_of(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Cells of every row, trimmed, with the number a spreadsheet gives it; the first is 1. Raises Invalid."""
+    number = 0
+    try:
+        for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1):
+            yield number, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise Invalid({f"after row {number}": f"This is no CSV: {error}."}) from None
 
 
 def check_header(names: list[str], known: tuple[str, ...], needed: tuple[str, ...] = ()) -> None:

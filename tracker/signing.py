@@ -16,7 +16,7 @@ from hashlib import sha256
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from tracker import days
+from tracker import changelog, days
 from tracker.errors import Invalid, NotFound, Unverified
 from tracker.extensions import hold, insert_into
 from tracker.models import ID_MAX, Workspace
@@ -114,7 +114,10 @@ def create(session: Session, workspace: Workspace) -> str:
     if (session.scalar(query) or 0) >= SECRETS_MAX:
         raise Invalid({"secret": f"At most {SECRETS_MAX} secrets are in force at once: revoke one first."})
     secret = random.token_urlsafe(32)
-    session.add(SigningSecret(workspace_id=workspace.id, secret=secret))
+    made = SigningSecret(workspace_id=workspace.id, secret=secret)
+    session.add(made)
+    session.flush()
+    _note(session, workspace, None, f"no. {made.id}")
     session.commit()
     return secret
 
@@ -126,4 +129,10 @@ def revoke(session: Session, workspace: Workspace, secret_id: int) -> None:
         raise NotFound("There is no such secret.")
     if secret.revoked_at is None:
         secret.revoked_at, secret.secret = days.now(), ""
+        _note(session, workspace, f"no. {secret.id}", None)
         session.commit()
+
+
+def _note(session: Session, workspace: Workspace, was: str | None, is_now: str | None) -> None:
+    """The change log names a secret by its number: what it says is nobody's to read."""
+    changelog.record(session, workspace_id=workspace.id, kind="rule", fields=[("signing_secret", was, is_now)])

@@ -23,14 +23,20 @@ RELEASED = {
     1: "sha384-J3hJui7rql/17D5ZXWFY7wxXZsXWm5bSNGbwfNrRUPEpUUPmYKyTD4Aky4xw6Q4z",
 }
 SCRIPT_VERSION = max(RELEASED)
+# As many networks write it; others have a name of their own for it.
+COST = "{cost}"
 CALLBACK = "curl '{url}' -d cid=CID -d order=ORDER -d value=49.90 -d currency={currency}"
 
 
 @dataclass(frozen=True, slots=True)
 class LinkSnippets:
-    """For one link. Codes and addresses hold no character that HTML would need escaped."""
+    """For one link. Codes and addresses hold no character that HTML would need escaped.
+
+    `cost_url` is for an ad network, which puts a click's cost in the place of {cost}; `None` where the link reads none.
+    """
 
     short_url: str
+    cost_url: str | None
     impression_pixel_url: str
     impression_pixel_html: str
     honeypot_html: str
@@ -88,6 +94,7 @@ def of_link(link: Link, public_url: str) -> LinkSnippets:
     pixel = f"{public_url}/i/{link.code}.gif"
     return LinkSnippets(
         short_url=short_url(link.code, public_url),
+        cost_url=f"{short_url(link.code, public_url)}?{link.cost_param}={COST}" if link.cost_param else None,
         impression_pixel_url=pixel,
         impression_pixel_html=IMPRESSION.format(url=pixel),
         honeypot_html=HONEYPOT.format(url=f"{public_url}/h/{link.code}"),

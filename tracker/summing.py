@@ -12,6 +12,8 @@ from tracker.days import BUCKET_MS, DAY_MS
 from tracker.extensions import insert_into
 
 DAY = DAY_MS // BUCKET_MS  # in buckets
+# How many campaigns a statement is put together for, rather than one for each number of them.
+SIZES = (1, 8, 64, 512)
 STATEMENTS_MAX = 256  # kept, of those that read sums
 
 Rows = Sequence[tuple[Any, ...]]
@@ -85,6 +87,12 @@ def over(
     cuts = (start, first_day * DAY), (first_day, last_day), (last_day * DAY, end)
     bounds = {f"{name}_{i}": cut for i, pair in enumerate(cuts) for name, cut in zip(("from", "to"), pair, strict=True)}
     return _over(fine, coarse, keys, shape), given | bounds
+
+
+def padded(ids: Sequence[int]) -> tuple[int, ...]:
+    """Ids, the last of them repeated up to the next of SIZES, so that few statements serve any number of them."""
+    size = next(size for size in SIZES if size >= len(ids))
+    return (*ids, *(ids[-1] for _ in range(size - len(ids))))
 
 
 @lru_cache(maxsize=STATEMENTS_MAX)

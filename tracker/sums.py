@@ -7,7 +7,7 @@ Keys are whole numbers: a bucket is a quarter of an hour and a day one of UTC, b
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, String
+from sqlalchemy import BigInteger, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tracker.extensions import Base
@@ -120,6 +120,21 @@ class RollupOrphanDay(Base):
     day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     detail_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int] = mapped_column(BigInteger)
+
+
+class EventPack(Base):
+    """Hits of one campaign over the quarters from `start` to before `until`, in columns: see tracker/stores/packs.py.
+
+    A copy of raw events, for reports that are cut down to some of them. A row of campaign 0 is of the run of quarters
+    itself, and `n` are then its events.
+    """
+
+    __tablename__ = "event_packs"
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    start: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, index=True)
+    until: Mapped[int]
+    n: Mapped[int] = mapped_column(BigInteger)
+    columns: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class StoreMark(Base):
@@ -269,7 +284,8 @@ class CreditDay(Base):
 class CostQuarter(Base):
     """What counted clicks of a link cost by what the network said of each, in one quarter of an hour.
 
-    `n` are the clicks that said so. `micros` are millionths of a unit of the currency, which is an interned text.
+    `n` are the clicks that said so, `unread_n` those that said what could not be read. `micros` are millionths of a
+    unit of the currency, which is an interned text.
     """
 
     __tablename__ = "cost_quarters"
@@ -280,6 +296,7 @@ class CostQuarter(Base):
     currency_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int] = mapped_column(BigInteger)
     micros: Mapped[int] = mapped_column(BigInteger)
+    unread_n: Mapped[int] = mapped_column(BigInteger)
 
 
 class CostDay(Base):
@@ -293,3 +310,4 @@ class CostDay(Base):
     currency_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int] = mapped_column(BigInteger)
     micros: Mapped[int] = mapped_column(BigInteger)
+    unread_n: Mapped[int] = mapped_column(BigInteger)

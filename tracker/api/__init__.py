@@ -6,10 +6,13 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from tracker.api import (
+    attention,
     attribution,
     callback,
     campaigns,
+    changelog,
     conversions,
+    costs,
     events,
     filtered,
     links,
@@ -25,7 +28,10 @@ from tracker.api.problems import problem
 
 def register(app: Flask) -> None:
     """Adds the API."""
-    for area in (links, campaigns, attribution, conversions, events, filtered, testing, variants):
+    for area in (
+        *(links, campaigns, changelog, costs, variants, attention, attribution),
+        *(conversions, events, filtered, testing),
+    ):
         app.register_blueprint(area.blueprint, url_prefix=PREFIX)
     app.register_blueprint(events.public, url_prefix=PREFIX)
     app.register_blueprint(callback.blueprint)

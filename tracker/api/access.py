@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, g, request
 
-from tracker import accounts
+from tracker import accounts, changelog
 from tracker.api.problems import of_error
 from tracker.errors import Forbidden, TrackerError
 from tracker.extensions import csrf, db
@@ -16,7 +16,9 @@ def authenticate() -> None:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
         raise Forbidden("Send the header Authorization: Bearer and a token.")
-    g.workspace = accounts.workspace_of_token(db.session(), secret.strip())
+    token = accounts.token_of(db.session(), secret.strip())
+    changelog.act_as(db.session(), f"token {token.name}")
+    g.workspace = token.workspace
 
 
 def protected(name: str, module: str) -> Blueprint:

@@ -13,6 +13,7 @@ from tracker.api.openapi import operation
 from tracker.api.problems import answer
 from tracker.api.schemas import CampaignEdit, CampaignNew, PageQuery, StatsQuery, read_body, read_query
 from tracker.api.tables import csv_answer, page_by_id, wants_csv
+from tracker.campaigns import Budget
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.reports import campaign as reports
@@ -20,6 +21,7 @@ from tracker.reports import filters
 from tracker.services import services
 
 blueprint = protected("api_campaigns", __name__)
+BUDGET_FIELDS = {"budget": "budget.amount", "budget_currency": "budget.currency"}
 
 
 @blueprint.get("/campaigns")
@@ -44,11 +46,17 @@ def show(slug: str) -> Response:
 
 
 @blueprint.patch("/campaigns/<slug>")
-@operation("Change a campaign's name, windows and model of attribution", body=CampaignEdit)
+@operation("Change a campaign's name, windows, model of attribution and budget", body=CampaignEdit)
 def edit(slug: str) -> Response:
     content = read_body(CampaignEdit)
+    if "budget" in content:
+        given = content["budget"]
+        content["budget"] = Budget(given["amount"], given["currency"]) if given else campaigns.NO_BUDGET
     campaign = campaigns.find(db.session(), workspace(), slug)
-    return answer(200, shapes.campaign(campaigns.edit(db.session(), campaign, **content)))
+    try:
+        return answer(200, shapes.campaign(campaigns.edit(db.session(), campaign, **content)))
+    except Invalid as refusal:
+        raise Invalid({BUDGET_FIELDS.get(name, name): text for name, text in refusal.errors.items()}) from None
 
 
 @blueprint.get("/campaigns/<slug>/stats")

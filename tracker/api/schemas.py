@@ -9,12 +9,13 @@ import orjson
 from flask import request
 from marshmallow import Schema, ValidationError, fields, validate
 
-from tracker import inbox
+from tracker import changelog, inbox
 from tracker.claims import STATUSES
 from tracker.credits import MODELS
 from tracker.errors import Invalid, Malformed
 from tracker.events import Kind, Verdict
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES
+from tracker.reports import beforeafter
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
@@ -47,6 +48,13 @@ class LinkOptions(Schema):
     )
     referrer_policy = fields.String(metadata={"enum": list(REFERRER_POLICIES)})
     fallback_url = fields.String(allow_none=True)
+    cost_param = fields.String(
+        allow_none=True,
+        metadata={"description": "The parameter of the short link's query that says what a click cost; null for none."},
+    )
+    cost_currency = fields.String(
+        allow_none=True, metadata={"description": "What that is in, as ISO 4217; null for the workspace's."}
+    )
 
 
 class LinkNew(LinkOptions):
@@ -90,8 +98,49 @@ class CampaignNew(Schema):
     name = fields.String(allow_none=True)
 
 
+class CostNew(Schema):
+    from_ = fields.String(data_key="from", required=True, metadata={"description": "First local date, inclusive."})
+    to = fields.String(allow_none=True, metadata={"description": "Last local date; without it, it is one day's."})
+    amount = fields.String(required=True, metadata={"description": "A decimal, as 310.00; of a credit below 0."})
+    currency = fields.String(allow_none=True, metadata={"description": "ISO 4217; without one the workspace's."})
+    source = fields.String(allow_none=True, metadata={"description": "The utm_source that it was spent on."})
+    link = fields.String(allow_none=True, metadata={"description": "The code of the link that it was spent on."})
+    impressions = fields.Integer(strict=True, allow_none=True, metadata={"description": "As the network counted."})
+    clicks = fields.Integer(strict=True, allow_none=True, metadata={"description": "As the network counted."})
+
+
+class CostsNew(Schema):
+    costs = fields.List(fields.Nested(CostNew), required=True, validate=validate.Length(1, BULK_MAX))
+
+
+class RateNew(Schema):
+    currency = fields.String(required=True)
+    from_ = fields.String(data_key="from", required=True, metadata={"description": "The local date it holds from."})
+    rate = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "What one unit is worth in the workspace's currency, as 0.9215; null takes it away."},
+    )
+
+
+class RatesNew(Schema):
+    rates = fields.List(fields.Nested(RateNew), required=True, validate=validate.Length(1, BULK_MAX))
+
+
+class RatesQuery(Schema):
+    currency = fields.String(load_default=None, validate=SOUGHT)
+
+
+class Amount(Schema):
+    amount = fields.String(required=True, validate=validate.Length(1), metadata={"description": "As 1500.00."})
+    currency = fields.String(required=True, metadata={"description": "ISO 4217, as EUR."})
+
+
 class CampaignEdit(Schema):
     name = fields.String()
+    budget = fields.Nested(
+        Amount, allow_none=True, metadata={"description": "What may be spent on it in all; null takes it away."}
+    )
     attribution_model = fields.String(
         metadata={"enum": list(MODELS), "description": "The one that is marked among the models; no figure changes."}
     )
@@ -130,7 +179,7 @@ class Filtered(Schema):
     browser = fields.String()
 
 
-class EventsQuery(PageQuery):
+class EventsQuery(PageQuery, Filtered):
     verdict = fields.String(load_default=None, validate=validate.OneOf([verdict.word for verdict in Verdict]))
     kind = fields.String(load_default=None, validate=validate.OneOf([kind.word for kind in Kind]))
     code = fields.String(
@@ -145,6 +194,38 @@ class EventsQuery(PageQuery):
     )
     campaign = fields.String(load_default=None, validate=SOUGHT, metadata={"description": "A campaign's slug."})
     since = fields.AwareDateTime(load_default=None, metadata={"description": "Only from this instant on."})
+    until = fields.AwareDateTime(load_default=None, metadata={"description": "Only before this instant."})
+
+
+class CampaignChangesQuery(PageQuery):
+    kind = fields.String(load_default=None, validate=validate.OneOf(changelog.KINDS))
+    link = fields.String(load_default=None, validate=SOUGHT, metadata={"description": "Only this link, by its code."})
+
+
+class ChangesQuery(CampaignChangesQuery):
+    campaign = fields.String(
+        load_default=None,
+        validate=SOUGHT,
+        metadata={"description": "A campaign's slug; those of the whole workspace come too."},
+    )
+
+
+class EffectQuery(Schema):
+    days = fields.Integer(
+        load_default=beforeafter.DAYS_DEFAULT,
+        validate=validate.Range(1, beforeafter.DAYS_MAX),
+        metadata={"description": "On each side, as far as there are so many."},
+    )
+
+
+class NoteNew(Schema):
+    note = fields.String(required=True)
+    at = fields.AwareDateTime(allow_none=True, metadata={"description": "When it was; now unless told."})
+
+
+class NoteEdit(Schema):
+    note = fields.String()
+    at = fields.AwareDateTime()
 
 
 class SalesQuery(PageQuery):
@@ -263,7 +344,7 @@ def _flat(messages: Any, path: str = "") -> dict[str, str]:
 def _place(path: str) -> str:
     """Where a message belongs, as other errors name it: `links.3.code` is `links[3].code`, what fits nowhere `body`."""
     path = path.removesuffix("._schema")
-    return "body" if path == "_schema" else re.sub(r"^links\.(\d+)", r"links[\1]", path)
+    return "body" if path == "_schema" else re.sub(r"^(links|costs|rates)\.(\d+)", r"\1[\2]", path)
 
 
 def load(schema: type[Schema], content: Any) -> dict[str, Any]:

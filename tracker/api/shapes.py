@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
-from tracker import days, snippets
+from tracker import clickcost, days, snippets
+from tracker.campaigning import Cost
 from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Conversion, Link, Report
-from tracker.money import Money
+from tracker.money import Money, Price
+from tracker.rates import Rate as ExchangeRate
+from tracker.reports.attention import Need
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
 from tracker.reports.grouping import Group
@@ -17,6 +22,7 @@ from tracker.reports.series import Point
 from tracker.stores import StoredEvent
 
 RATE_PLACES = 6
+PRICES = ("cpc", "cpm", "cpa", "epc", "aov")
 COMPLETE_PLACES = 2
 
 
@@ -29,6 +35,7 @@ def link(row: Link, public_url: str) -> dict[str, Any]:
     return {
         "code": row.code,
         "short_url": pasted.short_url,
+        "cost_url": pasted.cost_url,
         "destination": row.destination,
         "tagged_url": row.tagged_url,
         "impression_pixel_url": pasted.impression_pixel_url,
@@ -47,10 +54,30 @@ def link(row: Link, public_url: str) -> dict[str, Any]:
         "click_id_param": row.click_id_param,
         "referrer_policy": row.referrer_policy,
         "fallback_url": row.fallback_url,
+        "cost_param": row.cost_param,
+        "cost_currency": row.cost_currency,
         "created_at": instant(row.created_at),
         "updated_at": instant(row.updated_at),
         "expires_at": instant(row.expires_at),
         "archived_at": instant(row.archived_at),
+    }
+
+
+def need(row: Need) -> dict[str, Any]:
+    """Money has no part in it: facts are counts, texts, dates and rates."""
+    shaped = {
+        name: rate(value) if isinstance(value, Rate) else value.isoformat() if isinstance(value, date) else value
+        for name, value in row.facts.items()
+    }
+    return {
+        "kind": row.kind,
+        "severity": row.severity.word,
+        "campaign": {"slug": row.campaign.slug, "name": row.campaign.name} if row.campaign else None,
+        "links": list(row.links),
+        "since": instant(row.since),
+        "facts": shaped,
+        "means": row.means,
+        "todo": row.todo or None,
     }
 
 
@@ -62,6 +89,7 @@ def campaign(row: Campaign) -> dict[str, Any]:
         "attribution_model": row.attribution_model,
         "click_window_days": row.click_window_days,
         "view_window_days": row.view_window_days,
+        "budget": money(row.budget) if row.budget else None,
         "created_at": instant(row.created_at),
         "archived_at": instant(row.archived_at),
     }
@@ -69,6 +97,26 @@ def campaign(row: Campaign) -> dict[str, Any]:
 
 def money(amount: Money) -> dict[str, str]:
     return {"currency": amount.currency, "amount": amount.amount}
+
+
+def cost(row: Cost, codes: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "from": row.first_on.isoformat(),
+        "to": row.last_on.isoformat(),
+        "amount": row.money.amount,
+        "currency": row.currency,
+        "source": row.source,
+        "link": codes.get(row.link_id) if row.link_id is not None else None,
+        "origin": row.origin,
+        "impressions": row.impressions,
+        "clicks": row.clicks,
+        "updated_at": instant(row.updated_at),
+    }
+
+
+def rate_of(found: ExchangeRate) -> dict[str, str]:
+    return {"currency": found.currency, "from": found.from_on.isoformat(), "rate": f"{found.rate:f}"}
 
 
 def conversion(row: Conversion) -> dict[str, Any]:
@@ -137,6 +185,16 @@ def event(row: StoredEvent, codes: dict[int, str]) -> dict[str, Any]:
         "browser": row.browser,
         "country": row.country,
         "channel": row.channel,
+        **click_cost(row),
+    }
+
+
+def click_cost(row: StoredEvent) -> dict[str, Any]:
+    """What a click said it cost. One that said what could not be read has none, and counts all the same."""
+    return {
+        "cost": None if row.cost_micros is None else clickcost.amount(row.cost_micros),
+        "cost_currency": row.cost_currency,
+        "cost_is_unreadable": row.cost_currency is not None and row.cost_micros is None,
     }
 
 
@@ -159,8 +217,29 @@ def totals(found: Totals) -> dict[str, Any]:
         "ctr": rate(found.ctr),
         "conversion_rate": rate(found.conversion_rate),
         "revenue": [money(amount) for amount in found.revenue],
+        **_money_metrics(found),
         "filtered": found.filtered,
     }
+
+
+def _money_metrics(found: Totals) -> dict[str, Any]:
+    """What was spent, and what is reckoned from totals in the workspace's `currency`, as plain decimals."""
+    known = found.cost_total or found.revenue_total
+    shape: dict[str, Any] = {
+        "cost": None if found.cost is None else [money(amount) for amount in found.cost],
+        "currency": known and known.currency,
+        "cost_total": found.cost_total and found.cost_total.amount,
+        "revenue_total": found.revenue_total and found.revenue_total.amount,
+    }
+    for name in PRICES:
+        price: Price | None = getattr(found, name)
+        shape[name] = price and price.amount
+    for name in ("roas", "roi"):
+        times: Decimal | None = getattr(found, name)
+        shape[name] = None if times is None else float(round(times, RATE_PLACES))
+    for name in ("cost_without_rate", "revenue_without_rate"):
+        shape[name] = [money(amount) for amount in getattr(found, name)]
+    return shape
 
 
 def difference(found: Difference | None) -> dict[str, float | None] | None:
@@ -202,4 +281,5 @@ def stats(found: CampaignReport, lag_s: float, group_by: str | None) -> dict[str
     content["series"] = [point(step) for step in found.series]
     if group_by:
         content["groups"] = [group(each) for each in found.groups[group_by]]
+        content["cost_not_assigned"] = [money(amount) for amount in found.not_assigned.get(group_by, [])]
     return content

@@ -95,6 +95,7 @@ def _hit(seen: HitSeen) -> dict[str, Any]:
         "otherwise": event.rule,
         **_place(seen.link),
         "agent": event.agent,
+        **shapes.click_cost(event),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from tracker import clickid, customers, utm
+from tracker import clickcost, clickid, customers, utm
 from tracker.agents import describe
 from tracker.events import (
     AGENT_MAX,
@@ -120,6 +120,8 @@ class Target:
     macros: dict[str, str] | None
     wants_agent: bool
     wants_country: bool
+    # The parameter of its query that says what a click cost; empty where none does.
+    cost_param: str
     # What stands before and after the click id where nothing else has to be filled in or merged.
     before_id: str | None
     after_id: str
@@ -183,11 +185,15 @@ def click(
     if isinstance(target, Orphan):
         event = _event(Kind.CLICK, request, moment, Verdict.UNKNOWN_CODE, 0, code)
         return _elsewhere(target.fallback_url, 404, pages.not_found), event
+    cost = ""
+    if target.cost_param and request.query:
+        query, cost = clickcost.take(request.query, target.cost_param)
+        request = request._replace(query=query)
     verdict = _verdict(request)
     if not target.is_active(moment.at_ms):
-        event = _event(Kind.CLICK, request, moment, _out_of_use(verdict), target.link_id, code)
+        event = _event(Kind.CLICK, request, moment, _out_of_use(verdict), target.link_id, code, cost)
         return _elsewhere(target.fallback_url, 410, pages.gone), event
-    event = _event(Kind.CLICK, request, moment, verdict, target.link_id, code)
+    event = _event(Kind.CLICK, request, moment, verdict, target.link_id, code, cost)
     if verdict == Verdict.PREFETCH:
         return NOT_NOW, event
     click_id = "" if request.gpc else clickid.make(key, target.link_id, moment.at_ms, moment.nonce)
@@ -255,7 +261,9 @@ def _said(request: Request, verdict: Verdict) -> str:
     return (test_of(request.query) or "") if verdict == Verdict.TEST else ""
 
 
-def _event(kind: Kind, request: Request, moment: Moment, verdict: Verdict, link_id: int, code: str) -> Event:
+def _event(
+    kind: Kind, request: Request, moment: Moment, verdict: Verdict, link_id: int, code: str, cost: str = ""
+) -> Event:
     # By position, in the order of Event's fields: names cost a microsecond here.
     return Event(
         int(kind),
@@ -270,6 +278,8 @@ def _event(kind: Kind, request: Request, moment: Moment, verdict: Verdict, link_
         request.language[:LANGUAGE_MAX],
         request.gpc,
         _said(request, verdict) if verdict else "",
+        False,
+        cost,
     )
 
 

@@ -29,7 +29,7 @@ _LINK = (
     select(
         *(Link.id, Link.code, Link.tagged_url, Link.source, Link.medium, Link.term, Link.content),
         *(Link.redirect_code, Link.query_mode, Link.click_id_param, Link.referrer_policy, Link.fallback_url),
-        *(Link.expires_at, Link.archived_at, Campaign.utm_campaign),
+        *(Link.expires_at, Link.archived_at, Link.cost_param, Campaign.utm_campaign),
     )
     .join(Link.campaign)
     .where(Link.code == bindparam("code"))
@@ -69,6 +69,7 @@ def compile_target(link: Row[*tuple[Any, ...]], click_id_param: str) -> Target:
         after_id="" if parts.fragment is None else f"#{parts.fragment}",
         wants_agent=not set(AgentFacts._fields).isdisjoint(marks),
         wants_country="country" in marks,
+        cost_param=link.cost_param or "",
         expires_at_ms=days.to_ms(link.expires_at) if link.expires_at else None,
         archived=link.archived_at is not None,
         fallback_url=_ascii_url(link.fallback_url) if link.fallback_url else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from tracker import callers, claims, conversions, days, settling
@@ -33,6 +33,7 @@ class Place(NamedTuple):
     campaign_id: int | None = None
     link_id: int | None = None
     medium: str = ""
+    currency: str | None = None  # of what its clicks cost
 
 
 class Places:
@@ -57,9 +58,12 @@ class Places:
         self.workspaces = {place.workspace_id for place in self._by_id.values()}
 
     def _look_up(self, session: Session, condition: object) -> None:
-        query = select(Link.id, Link.code, Link.workspace_id, Link.campaign_id, Link.medium).where(condition)  # type: ignore[arg-type]
-        for link_id, code, workspace_id, campaign_id, medium in session.execute(query):
-            self._by_id[link_id] = self._by_code[code] = Place(workspace_id, campaign_id, link_id, medium)
+        currency = func.coalesce(Link.cost_currency, Workspace.currency)
+        query = select(Link.code, Link.workspace_id, Link.campaign_id, Link.id, Link.medium, currency)
+        query = query.join(Workspace, Workspace.id == Link.workspace_id).where(condition)  # type: ignore[arg-type]
+        for code, *columns in session.execute(query):
+            place = Place._make(columns)
+            self._by_id[place.link_id or 0] = self._by_code[code] = place
 
     def of(self, event: Event) -> Place | None:
         return self._by_id.get(event.link_id) if event.link_id else self._by_code.get(event.code)

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from tracker import days
+from tracker import clickcost, days
 from tracker.channels import channel_of
 from tracker.config import Settings
 from tracker.countries import open_countries
@@ -304,6 +304,7 @@ class Loader:
         if judgement.verdict == Verdict.TEST:
             judgement = places.issued.check(judgement, event, workspace_id)
         is_hit = event.kind in HITS
+        has_cost = event.cost != "" and event.kind == Kind.CLICK
         # By position, in the order of StoredEvent's fields: names cost a microsecond here.
         return StoredEvent(
             event.at_ms,
@@ -324,6 +325,8 @@ class Loader:
             known.browser,
             self._countries.code(event.address) if is_hit else None,
             channel_of(known.referrer, place.medium) if is_hit and place else None,
+            place.currency if has_cost and place else None,
+            clickcost.micros(event.cost) if has_cost else None,
         )
 
     def _place(self, session: Session, places: Places, event: Event) -> Place | None:

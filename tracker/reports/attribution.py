@@ -98,7 +98,7 @@ def views(session: Session, campaign_id: int, spans: Sequence[Span], links: froz
     query, given = summing.over(sale_quarters, sale_days, ("link_id", "currency"), of, spans[0].start, spans[-1].end)
     return _credit(
         (currency, int(view_n) * WHOLE, int(view_minor))
-        for link_id, currency, _, _, _, view_n, view_minor in session.execute(query, given)
+        for link_id, currency, _, _, _, view_n, view_minor, _ in session.execute(query, given)
         if links is None or link_id in links
     )
 

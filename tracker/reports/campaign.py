@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -15,20 +15,27 @@ from tracker import days
 from tracker.days import Span
 from tracker.errors import Invalid
 from tracker.models import Campaign, Link, Workspace
-from tracker.reports import comparison, maturity, metrics
+from tracker.money import Money
+from tracker.reports import comparison, cost, maturity, metrics, weekhours
+from tracker.reports.cost import Finances
 from tracker.reports.facts import Facts, gather
 from tracker.reports.filters import DIMENSIONS, EVERYTHING, LINK_FIELDS, NAMES, Filters
 from tracker.reports.grouping import Group, by_dimension, by_field
-from tracker.reports.series import Point, series
+from tracker.reports.series import HOUR, Point, series
+from tracker.reports.weekhours import WeekHour
 from tracker.salesums import Axis
-from tracker.stores import ALL, Dimension, EventStore, Selection
+from tracker.stores import ALL, Dimension, EventStore, Selection, Step
+from tracker.summing import DAY
 
 DAYS_DEFAULT = 14
 DAYS_MAX = 1100
 HOURLY_DAYS_MAX = 31
 IN_MAX = 500
-DAY = 96  # in buckets
+YEAR_DAYS = 364
+HEAT_DAYS_MAX = 92
 FIRST_DAY, LAST_DAY = date(1980, 1, 1), date(2100, 1, 1)
+DATE_REFUSED = f"A date is written like 2026-11-07, from {FIRST_DAY} to {LAST_DAY}."
+COMPARISONS = ("previous", "year", "custom")
 INTERVALS = ("day", "hour", "week", "month")
 GROUPS = NAMES
 AXES = {"click": Axis.CLICK, "conversion": Axis.CONVERSION}
@@ -47,7 +54,16 @@ class Period(NamedTuple):
     @property
     def before(self) -> Period:
         """As many days, directly before."""
-        return Period(self.first - timedelta(days=self.length), self.first - timedelta(days=1))
+        return self.moved(-self.length)
+
+    @property
+    def year_before(self) -> Period:
+        """As many days 52 weeks before: a year on the same days of the week."""
+        return self.moved(-YEAR_DAYS)
+
+    def moved(self, by_days: int) -> Period:
+        by = timedelta(days=by_days)
+        return Period(self.first + by, self.last + by)
 
     def spans(self, zone: ZoneInfo) -> list[Span]:
         return list(days.spans(*days.bucket_range(self.first, self.last, zone), zone))
@@ -72,6 +88,9 @@ class CampaignReport:
     views: metrics.Sales
     filters: Filters
     axis: Axis
+    week: list[WeekHour] | None = None
+    # What was spent and is in no group, by the name of the grouping.
+    not_assigned: dict[str, list[Money]] = field(default_factory=dict)
 
 
 def default_period(workspace: Workspace, now: datetime) -> Period:
@@ -91,15 +110,10 @@ def read_period(workspace: Workspace, first: str | None, last: str | None, now: 
     errors: dict[str, str] = {}
 
     def day(field: str, text: str) -> date:
-        """One way to write a date, of the several that ISO 8601 has."""
-        try:
-            found = date.fromisoformat(text)
-        except ValueError:
-            found = date.min
-        if found.isoformat() != text or not FIRST_DAY <= found <= LAST_DAY:
-            errors[field] = f"A date is written like 2026-11-07, from {FIRST_DAY} to {LAST_DAY}."
-            return default.last
-        return found
+        found = _date(text)
+        if found is None:
+            errors[field] = DATE_REFUSED
+        return found or default.last
 
     end = day("to", last) if last else today(workspace, now).last if first else default.last
     start = day("from", first) if first else end - timedelta(days=DAYS_DEFAULT - 1)
@@ -111,6 +125,36 @@ def read_period(workspace: Workspace, first: str | None, last: str | None, now: 
     if errors:
         raise Invalid(errors)
     return period
+
+
+def read_comparison(period: Period, how: str | None, first: str | None) -> Period | None:
+    """The period that another is compared with: `previous`, `year`, or `custom` from a first day on; or none at all.
+
+    It is as long as the other, so that sums can be held against each other. Raises Invalid.
+    """
+    if not how:
+        return None
+    if how not in COMPARISONS:
+        raise Invalid({"compare": f"Compare with one of {', '.join(COMPARISONS)}."})
+    if how != "custom":
+        found = period.before if how == "previous" else period.year_before
+    else:
+        day = _date(first or "")
+        if day is None:
+            raise Invalid({"compare_from": DATE_REFUSED})
+        found = period.moved((day - period.first).days)
+    if found.first < FIRST_DAY or found.last > LAST_DAY:
+        raise Invalid({"compare_from": DATE_REFUSED})
+    return found
+
+
+def _date(text: str) -> date | None:
+    """One way to write a date, of the several that ISO 8601 has."""
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.isoformat() == text and FIRST_DAY <= found <= LAST_DAY else None
 
 
 def began_today(store: EventStore, campaign: Campaign, workspace: Workspace, now: datetime) -> bool:
@@ -128,29 +172,35 @@ def build(
     period: Period,
     *,
     now: datetime,
-    compare: bool = False,
+    compare: Period | bool = False,
     group_by: Iterable[str] = (),
     interval: str = "day",
     filters: Filters = EVERYTHING,
     axis: Axis = Axis.CLICK,
     marks: bool = True,
+    week: bool = False,
+    rates: bool = False,
 ) -> CampaignReport:
-    """Puts the report together. `group_by` names keys of GROUPS; `compare` adds as many days directly before.
+    """Puts the report together. `group_by` names keys of GROUPS; `compare` adds another period, or if it is True
+    as many days directly before.
 
     Conversions are dated by their click or by themselves, as `axis` says. `marks`: by click, each step tells how much
-    of its conversions has probably come in.
+    of its conversions has probably come in. `week`: the hours of the week too, of a period that is no longer than
+    HEAT_DAYS_MAX. `rates`: each step's click-through rate too, which takes another look where links lack impressions.
 
     Raises Invalid where more links have a value than a report can be cut down to.
     """
     group_by = list(group_by)
-    reading = _Reading(session, store, campaign, ZoneInfo(workspace.timezone), interval, filters, axis)
-    facts, steps = reading.of(period, [DIMENSIONS[name] for name in group_by if name in DIMENSIONS])
-    found = _totals(facts, filters)
+    reading = _Reading(session, store, workspace, campaign, interval, filters, axis)
+    hourly = week and period.length <= HEAT_DAYS_MAX
+    dimensions = [DIMENSIONS[name] for name in group_by if name in DIMENSIONS]
+    facts, finances, steps = reading.of(period, dimensions, hourly=hourly, rates=rates)
+    found = finances.of_totals(_totals(facts, filters))
     previous, series_before = None, None
-    before = period.before if compare else None
+    before = period.before if compare is True else compare or None
     if before:
-        facts_before, series_before = reading.of(before)
-        previous = _totals(facts_before, filters)
+        facts_before, finances_before, series_before = reading.of(before, rates=rates)
+        previous = finances_before.of_totals(_totals(facts_before, filters))
     if marks and axis == Axis.CLICK:
         curve = maturity.curve(session, campaign, now)
         steps = maturity.marked(steps, curve, period.last, ZoneInfo(workspace.timezone), now)
@@ -161,6 +211,7 @@ def build(
         name: by_dimension(facts, found, name) if name in DIMENSIONS else by_field(links, facts, name)
         for name in group_by
     }
+    groups = {name: finances.of_groups(name, some) for name, some in groups.items()}
     return CampaignReport(
         campaign=campaign,
         period=period,
@@ -177,6 +228,8 @@ def build(
         views=metrics.together(facts.views.values()),
         filters=filters,
         axis=axis,
+        week=weekhours.of(facts) if hourly else None,
+        not_assigned={name: finances.not_assigned(name, some) for name, some in groups.items()},
     )
 
 
@@ -193,7 +246,9 @@ def totals(
 ) -> metrics.Totals:
     """The totals alone, for lists of campaigns."""
     spans = period.spans(ZoneInfo(workspace.timezone))
-    return _totals(gather(session, store, campaign.id, spans, selection=ALL), EVERYTHING)
+    facts = gather(session, store, campaign.id, spans, selection=ALL)
+    finances = cost.read(session, store, workspace, campaign.id, facts, spans)
+    return finances.of_totals(_totals(facts, EVERYTHING))
 
 
 def raw_missing_before(store: EventStore, campaign: Campaign, period: Period, zone: ZoneInfo) -> datetime | None:
@@ -217,29 +272,52 @@ class _Reading:
         self,
         session: Session,
         store: EventStore,
+        workspace: Workspace,
         campaign: Campaign,
-        zone: ZoneInfo,
         interval: str,
         filters: Filters,
         axis: Axis,
     ) -> None:
-        self._session, self._store, self._campaign = session, store, campaign
-        self._zone, self._interval = zone, interval
+        self._session, self._store, self._workspace, self._campaign = session, store, workspace, campaign
+        self._zone, self._interval = ZoneInfo(workspace.timezone), interval
         self._filters, self._axis = filters, axis
 
-    def of(self, period: Period, dimensions: Sequence[Dimension] = ()) -> tuple[Facts, list[Point]]:
+    def of(
+        self, period: Period, dimensions: Sequence[Dimension] = (), *, hourly: bool = False, rates: bool = False
+    ) -> tuple[Facts, Finances, list[Point]]:
         spans = period.spans(self._zone)
+        selection = self._selection(spans)
+        step = HOUR if hourly or self._interval == "hour" else DAY
         found = gather(
             self._session,
             self._store,
             self._campaign.id,
             spans,
-            selection=self._selection(spans),
+            selection=selection,
             dimensions=dimensions,
-            step=4 if self._interval == "hour" else DAY,
+            step=step,
             axis=self._axis,
         )
-        return found, series(found, period.first, period.last, spans, self._interval)
+        finances = cost.read(
+            self._session,
+            self._store,
+            self._workspace,
+            self._campaign.id,
+            found,
+            spans,
+            filters=self._filters,
+            selection=selection,
+            axis=self._axis,
+        )
+        seen = self._seen_steps(found, spans, selection) if rates else None
+        return found, finances, series(found, period.first, period.last, spans, self._interval, seen)
+
+    def _seen_steps(self, found: Facts, spans: Sequence[Span], selection: Selection) -> Sequence[Step] | None:
+        """The steps of those links that have impressions; `None` where only single hits could tell."""
+        links = found.seen_links
+        if links >= found.clicked_links:
+            return found.steps
+        return None if selection.values else self._store.series(self._campaign.id, spans, found.step, links)
 
     def _selection(self, spans: Sequence[Span]) -> Selection:
         """What the filters select; which links, told by all that anything happened on in this period."""

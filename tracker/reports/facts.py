@@ -9,6 +9,7 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from tracker.days import Span
+from tracker.events import Kind, Verdict
 from tracker.reports import sold
 from tracker.reports.metrics import Sales
 from tracker.salesums import Axis
@@ -22,18 +23,32 @@ NO_LINK = 0  # in sales by link: those that were given to a campaign by hand
 class Facts:
     """Sums of a campaign, or of what was selected of it. `parts` and `sales_of` break down by dimensions.
 
-    `sale_steps` are (offset, number of the local step, conversions), as `steps` are of hits. `sales` are by link, 0 for
-    those of none; `views` are conversions that only a view stands behind, and nowhere else.
+    `sale_steps` are (offset, number of the local step, conversions), as `steps` are of hits, each `step` buckets long.
+    `sales` are by link, 0 for those of none; `views` are conversions that only a view stands behind, and nowhere else.
     """
 
     cells: list[Cell]
     sales: dict[int, Sales]
     outside: int
     views: dict[int, Sales] = field(default_factory=dict)
+    step: int = 1
     steps: list[Step] = field(default_factory=list)
     sale_steps: list[tuple[int, int, int]] = field(default_factory=list)
     parts: Mapping[Dimension, list[Part]] = field(default_factory=dict)
     sales_of: Mapping[Dimension, dict[str | None, Sales]] = field(default_factory=dict)
+
+    @property
+    def seen_links(self) -> frozenset[int]:
+        """The ids of the links that have impressions: a click-through rate is of these alone."""
+        return self._counted(Kind.IMPRESSION)
+
+    @property
+    def clicked_links(self) -> frozenset[int]:
+        return self._counted(Kind.CLICK)
+
+    def _counted(self, kind: Kind) -> frozenset[int]:
+        counted = (cell for cell in self.cells if cell.kind == kind and cell.verdict == Verdict.COUNTED)
+        return frozenset(cell.link_id for cell in counted if cell.n)
 
     @property
     def links(self) -> set[int]:
@@ -77,6 +92,7 @@ def gather(
         sales=_with_approved(sums, _sales((row.link_id, row.currency, row.n, row.minor) for row in sums)),
         outside=sum(row.outside for row in sums),
         views=_sales((row.link_id, row.currency, row.views, row.view_minor) for row in sums if row.views),
+        step=step or 1,
         steps=steps,
         sale_steps=[
             (span.offset, number, n)

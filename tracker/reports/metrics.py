@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from tracker.events import Kind, Verdict
-from tracker.money import Money
+from tracker.money import Money, Price, price
 from tracker.reports.statistics import wilson
 from tracker.stores import Cell, Part
 
@@ -20,6 +21,18 @@ DEFINITIONS = {
     "ctr": "clicks / impressions, over links that have impressions; none without impressions",
     "conversion_rate": "conversions / clicks; none without clicks",
     "revenue": "money of those conversions, net of refunds, in each currency it came in",
+    "cost": "what was spent on these days, in each currency; none where that cannot be told of what filters leave",
+    "cost_total": "that in the workspace's currency, by the rates of its days; what has no rate is named and left out",
+    "revenue_total": "the same of revenue, by the rates of the days of the clicks",
+    "cost_without_rate": "what of the cost has no rate, and is not in its total; there is no metric of that total then",
+    "revenue_without_rate": "the same of revenue",
+    "cpc": "cost_total / clicks",
+    "cpm": "cost_total / impressions × 1,000; none where some clicks came by links without impressions",
+    "cpa": "cost_total / conversions",
+    "epc": "revenue_total / clicks: the cost per click at which cost and revenue are even",
+    "aov": "revenue_total / conversions: the cost per conversion at which cost and revenue are even",
+    "roas": "revenue_total / cost_total; none unless something was spent. Even at 1, with a margin of m at 1 / m",
+    "roi": "(revenue_total − cost_total) / cost_total; none unless something was spent",
     "filtered": "impressions and clicks left out, by verdict",
 }
 
@@ -60,7 +73,12 @@ class Sales:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The metrics of one campaign, link or group over one period. What is not known is None: `filtered`, `approved`."""
+    """The metrics of one campaign, link or group over one period. What is not known is None: `filtered`, `approved`.
+
+    `cost` is None where nothing tells what was spent on a filter or group, and empty where nothing was entered; then,
+    and where none of it has a rate, `cost_total` is None. What is reckoned from a total is None as well while a part of
+    it has no rate: `cost_without_rate` and `revenue_without_rate` say which.
+    """
 
     impressions: int
     clicks: int
@@ -71,6 +89,57 @@ class Totals:
     conversion_rate: Rate
     revenue: list[Money]
     filtered: dict[str, int] | None
+    cost: list[Money] | None = None
+    cost_total: Money | None = None
+    revenue_total: Money | None = None
+    cost_without_rate: list[Money] = field(default_factory=list)
+    revenue_without_rate: list[Money] = field(default_factory=list)
+
+    @property
+    def _spent(self) -> Money | None:
+        """The cost, if all of it is in `cost_total`."""
+        return None if self.cost_without_rate else self.cost_total
+
+    @property
+    def _earned(self) -> Money | None:
+        """The revenue, if all of it is in `revenue_total`; conversions without a value brought nothing."""
+        return None if self.revenue_without_rate else self.revenue_total
+
+    @property
+    def cpc(self) -> Price | None:
+        return _per(self._spent, self.clicks)
+
+    @property
+    def cpm(self) -> Price | None:
+        """None where clicks came by links without impressions: their cost would be put on the others' impressions."""
+        found = _per(self._spent, self.impressions) if self.ctr.hits == self.clicks else None
+        return found._replace(value=found.value * 1000) if found else None
+
+    @property
+    def cpa(self) -> Price | None:
+        return _per(self._spent, self.conversions)
+
+    @property
+    def epc(self) -> Price | None:
+        return _per(self._earned, self.clicks)
+
+    @property
+    def aov(self) -> Price | None:
+        return _per(self._earned, self.conversions)
+
+    @property
+    def roas(self) -> Decimal | None:
+        if self._spent is None or self._earned is None or self._spent.minor <= 0:
+            return None
+        return Decimal(self._earned.minor) / self._spent.minor
+
+    @property
+    def roi(self) -> Decimal | None:
+        return None if self.roas is None else self.roas - 1
+
+
+def _per(total: Money | None, n: int) -> Price | None:
+    return None if total is None else price(total, n)
 
 
 def totals(cells: Iterable[Cell], sales: Mapping[int, Sales], *, of_link: bool = False) -> Totals:

@@ -16,6 +16,7 @@ from tracker.reports import campaign as campaign_report
 from tracker.reports import statistics
 from tracker.reports.experiment import METRICS, VARIANTS_MAX
 from tracker.stores import EventStore
+from tracker.summing import DAY
 
 UNITS = ("relative", "points")
 LONG_DAYS = 56  # who is looked at for longer is hardly the same public, on hardly the same devices
@@ -137,7 +138,7 @@ def of_campaign(
     if first is None:
         return {}
     days = period.spans(ZoneInfo(workspace.timezone))
-    lived = max(days[-1].end - max(days[0].start, first), 1) / campaign_report.DAY
+    lived = max(days[-1].end - max(days[0].start, first), 1) / DAY
     trials, hits = (
         (totals.impressions, totals.unique_clicks)
         if metric == METRICS[0]

@@ -10,13 +10,19 @@ from tracker import days
 from tracker.days import Span
 from tracker.events import Kind
 from tracker.reports.facts import Facts
+from tracker.reports.metrics import Rate
+from tracker.stores import Step
+from tracker.summing import DAY
+
+HOUR = 4  # in buckets
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
     """One step of the series. `at` is a local date, or for hours an instant with its offset.
 
-    `complete` is the share of its conversions that has probably come in, `None` where that is not known.
+    `complete` is the share of its conversions that has probably come in, `None` where that is not known. `seen_clicks`
+    are those of links that have impressions in the period, `None` where it is not known which these are.
     """
 
     at: date | datetime
@@ -24,29 +30,56 @@ class Point:
     clicks: int = 0
     conversions: int = 0
     complete: float | None = None
+    seen_clicks: int | None = None
+
+    @property
+    def ctr(self) -> Rate:
+        return Rate(self.seen_clicks or 0, self.impressions if self.seen_clicks is not None else 0)
+
+    @property
+    def conversion_rate(self) -> Rate:
+        return Rate(self.conversions, self.clicks)
 
 
-def series(facts: Facts, first: date, last: date, spans: Sequence[Span], interval: str) -> list[Point]:
-    """Every step of the days from `first` to `last`, those without events too."""
+def series(
+    facts: Facts,
+    first: date,
+    last: date,
+    spans: Sequence[Span],
+    interval: str,
+    seen_steps: Sequence[Step] | None = None,
+) -> list[Point]:
+    """Every step of the days from `first` to `last`, those without events too.
+
+    `seen_steps` are of links that have impressions, where others have clicks too.
+    """
     hourly = interval == "hour"
     counts: dict[date | datetime, list[int]] = {}
     if hourly:
         for span in spans:
-            for index in range((span.start + span.offset) // 4, -(-(span.end + span.offset) // 4)):
-                counts[_hour(index, span.offset)] = [0, 0, 0]
+            for index in range((span.start + span.offset) // HOUR, -(-(span.end + span.offset) // HOUR)):
+                counts[_hour(index, span.offset)] = [0] * 4
     else:
         for day in days.dates(first, last):
-            counts.setdefault(_start_of_step(day, interval, first), [0, 0, 0])
+            counts.setdefault(_start_of_step(day, interval, first), [0] * 4)
+    in_a_day = DAY // facts.step
 
     def add(offset: int, index: int, column: int, n: int) -> None:
-        at = _hour(index, offset) if hourly else _start_of_step(days.local_day(index), interval, first)
+        at: date | datetime
+        at = _hour(index, offset) if hourly else _start_of_step(days.local_day(index // in_a_day), interval, first)
         counts[at][column] += n
 
     for found in facts.steps:
         add(found.offset, found.number, 0 if found.kind == Kind.IMPRESSION else 1, found.n)
     for offset, index, n in facts.sale_steps:
         add(offset, index, 2, n)
-    return [Point(at, *three) for at, three in counts.items()]
+    for found in seen_steps or ():
+        if found.kind == Kind.CLICK:
+            add(found.offset, found.number, 3, found.n)
+    return [
+        Point(at, seen, clicked, converted, seen_clicks=of_seen if seen_steps is not None else None)
+        for at, (seen, clicked, converted, of_seen) in counts.items()
+    ]
 
 
 def _hour(index: int, offset: int) -> datetime:

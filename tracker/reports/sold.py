@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from tracker.days import BUCKET_MS, Span
 from tracker.extensions import in_list
+from tracker.reports.metrics import Sales
 from tracker.salesums import (
     ADDED,
     CLICK_COLUMNS,
@@ -30,8 +31,9 @@ from tracker.salesums import (
     sale_steps,
 )
 from tracker.stores import ALL, Dimension, Selection
-from tracker.summing import Of, over
+from tracker.summing import DAY, SIZES, Of, over, padded
 
+CAMPAIGNS_AT_ONCE = SIZES[-1]
 ADDED_AT_ONCE = 2_000  # conversions that are in memory while they are added up
 
 
@@ -75,6 +77,55 @@ def sums(
         for link_id, currency, *added in session.execute(query, given)
         if any(added) and (selection.links is None or link_id in selection.links)
     ]
+
+
+def of_campaigns(
+    session: Session, campaign_ids: Sequence[int], start: int, end: int, axis: Axis = Axis.CLICK
+) -> dict[int, Sales]:
+    """Conversions of several campaigns, by campaign; those without any are not in it."""
+    found: dict[int, tuple[int, dict[str, int], int]] = {}
+    for at in range(0, len(campaign_ids), CAMPAIGNS_AT_ONCE):
+        of: Of = {"campaign_id": padded(sorted(campaign_ids[at : at + CAMPAIGNS_AT_ONCE])), "axis": int(axis)}
+        query, given = over(sale_quarters, sale_days, ("campaign_id", "currency"), of, start, end)
+        for campaign_id, currency, n, minor, *_, approved in session.execute(query, given):
+            if n:
+                had, money, were = found.get(campaign_id, (0, {}, 0))
+                if currency:
+                    money[currency] = int(minor)
+                found[campaign_id] = (had + int(n), money, were + int(approved))
+    return {campaign_id: Sales(*three) for campaign_id, three in found.items()}
+
+
+def by_link_of(session: Session, campaign_ids: Sequence[int], start: int, end: int) -> dict[tuple[int, int], int]:
+    """How many conversions several campaigns have by the day of their click, by campaign and link (0: of none)."""
+    found: dict[tuple[int, int], int] = {}
+    for at in range(0, len(campaign_ids), CAMPAIGNS_AT_ONCE):
+        of: Of = {"campaign_id": padded(sorted(campaign_ids[at : at + CAMPAIGNS_AT_ONCE])), "axis": int(Axis.CLICK)}
+        query, given = over(sale_quarters, sale_days, ("campaign_id", "link_id"), of, start, end)
+        found |= {(campaign_id, link_id): int(n) for campaign_id, link_id, n, *_ in session.execute(query, given) if n}
+    return found
+
+
+def of_campaigns_by_day(
+    session: Session, campaign_ids: Sequence[int], span: Span, currencies: Iterable[str]
+) -> list[DaySum]:
+    """Their money in these currencies by the local day of the click; `key` is the campaign."""
+    table, found = sale_quarters.c, []
+    day = ((table.bucket + span.offset) // literal(DAY, literal_execute=True)).label("day")
+    for at in range(0, len(campaign_ids), CAMPAIGNS_AT_ONCE):
+        query = (
+            select(day, table.campaign_id, table.currency, func.sum(table.minor))
+            .where(
+                table.campaign_id.in_(sorted(campaign_ids[at : at + CAMPAIGNS_AT_ONCE])),
+                table.axis == int(Axis.CLICK),
+                table.bucket >= span.start,
+                table.bucket < span.end,
+                table.currency.in_(sorted(currencies)),
+            )
+            .group_by(day, table.campaign_id, table.currency)
+        )
+        found += [DaySum(int(day), int(key), code, int(n)) for day, key, code, n in session.execute(query)]
+    return found
 
 
 class Sold(NamedTuple):
@@ -200,3 +251,40 @@ def series(
     index = ((bucket + span.offset) // literal(step, literal_execute=True)).label("step")
     found = session.execute(select(index, n).where(*where).group_by(index))
     return [(int(step), int(n)) for step, n in found if n]
+
+
+class DaySum(NamedTuple):
+    """Money of conversions by link (0: of none) or campaign and by currency, of a local day counted from 1970-01-01."""
+
+    day: int
+    key: int
+    currency: str
+    minor: int
+
+
+def by_day(
+    session: Session,
+    campaign_id: int,
+    span: Span,
+    currencies: Iterable[str],
+    selection: Selection = ALL,
+    axis: Axis = Axis.CLICK,
+) -> list[DaySum]:
+    """Money in these currencies by local day; views and those beyond the window are not in."""
+    if selection.values:
+        bucket = INSTANTS[axis] // literal(BUCKET_MS, literal_execute=True)
+        link_id: ColumnElement[int] = func.coalesce(conversions.c.link_id, 0)
+        currency: ColumnElement[str] = conversions.c.currency
+        minor: ColumnElement[int] = func.sum(func.coalesce(conversions.c.minor, 0))
+        where = [*_chosen(campaign_id, span.start, span.end, selection, axis), WITHIN]
+    else:
+        bucket, link_id = sale_quarters.c.bucket, sale_quarters.c.link_id
+        currency, minor = sale_quarters.c.currency, func.sum(sale_quarters.c.minor)
+        where = [sale_quarters.c.campaign_id == campaign_id, sale_quarters.c.axis == int(axis)]
+        where += [bucket >= span.start, bucket < span.end]
+        if selection.links is not None:
+            where.append(in_list(link_id, selection.links))
+    day = ((bucket + span.offset) // literal(DAY, literal_execute=True)).label("day")
+    query = select(day, link_id, currency, minor).where(*where, currency.in_(sorted(currencies)))
+    found = session.execute(query.group_by(day, link_id, currency))
+    return [DaySum(int(day), int(link), code, int(n)) for day, link, code, n in found]

@@ -34,7 +34,8 @@ class Dimension(IntEnum):
 class StoredEvent(NamedTuple):
     """An event as the loader leaves it: judged, enriched, without an address. Strings are interned by the store.
 
-    `detail` is what the verdict rests on (a bot's name, an unknown code), `rule` the rule that said so.
+    `detail` is what the verdict rests on (a bot's name, an unknown code), `rule` the rule that said so. `cost_micros`
+    are millionths of a unit of `cost_currency`; a currency without them says that what was said could not be read.
     """
 
     at_ms: int
@@ -55,6 +56,26 @@ class StoredEvent(NamedTuple):
     browser: str | None
     country: str | None
     channel: str | None
+    cost_currency: str | None = None
+    cost_micros: int | None = None
+
+
+class ClickCost(NamedTuple):
+    """What counted clicks of a link cost in one currency: `n` said so, `unread_n` said what could not be read."""
+
+    link_id: int
+    currency: str
+    n: int
+    micros: int
+    unread_n: int
+
+
+class CampaignCost(NamedTuple):
+    """The same of a whole campaign: millionths of what its clicks said they cost in one currency."""
+
+    campaign_id: int
+    currency: str
+    micros: int
 
 
 # The instant and the nonce.
@@ -82,6 +103,25 @@ class Cell(NamedTuple):
     n: int
     unique_n: int
     unique_on_link_n: int
+
+
+class LinkSum(NamedTuple):
+    """Counted events of one kind on one link of a campaign over a period; `unique_n` were their visitor's first."""
+
+    campaign_id: int
+    link_id: int
+    kind: int
+    n: int
+    unique_n: int
+
+
+class CampaignStep(NamedTuple):
+    """Counted events of one kind on a campaign in one step of a series, as Step has them."""
+
+    campaign_id: int
+    offset: int
+    number: int
+    n: int
 
 
 class Step(NamedTuple):
@@ -141,11 +181,21 @@ class Hits(NamedTuple):
     n: int
 
 
+class Flow(NamedTuple):
+    """Counted impressions and clicks of a campaign in one of several runs of buckets, named by its number."""
+
+    campaign_id: int
+    run: int
+    impressions: int
+    clicks: int
+
+
 class Wanted(NamedTuple):
     """Which events of a workspace are looked for; `None` leaves all in.
 
     With `code`, hits that asked for it when no link had it come beside those of `link_id`. `noted` leaves only
-    impressions and clicks of links that do not count, or count with a remark, and no tests.
+    impressions and clicks of links that do not count, or count with a remark, and no tests. `links` are the only ones,
+    `values` what a hit has to have, `None` for what has no value.
     """
 
     kind: int | None = None
@@ -156,6 +206,8 @@ class Wanted(NamedTuple):
     campaign_id: int | None = None
     since_ms: int | None = None
     noted: bool = False
+    links: frozenset[int] | None = None
+    values: Mapping[Dimension, str | None] = {}
 
 
 class Search(NamedTuple):
@@ -241,10 +293,35 @@ class EventStore(Protocol):
         these."""
         ...
 
+    def totals_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[LinkSum]:
+        """Counted impressions and clicks of several campaigns over the buckets from `start` to before `end`."""
+        ...
+
+    def series_of(self, campaign_ids: Sequence[int], spans: Sequence[Span], step: int, kind: int) -> list[CampaignStep]:
+        """Counted events of one kind of several campaigns, in steps as `series` has them."""
+        ...
+
+    def flows(self, campaign_ids: Collection[int], runs: Sequence[tuple[int, int]]) -> list[Flow]:
+        """What counted of several campaigns in runs of buckets, each from its first to before its second; where nothing
+        did, there is no flow."""
+        ...
+
+    def clicks_by_link(self, campaign_ids: Collection[int], start: int, end: int) -> dict[int, int]:
+        """Counted clicks of several campaigns by link, over the buckets from `start` to before `end`."""
+        ...
+
     def breakdowns(
         self, campaign_id: int, start: int, end: int, dimensions: Sequence[Dimension]
     ) -> dict[Dimension, list[Part]]:
         """Counted impressions and clicks by the values of each dimension; those without a value are left out."""
+        ...
+
+    def click_costs(self, campaign_id: int, start: int, end: int) -> list[ClickCost]:
+        """What counted clicks said they cost, over the buckets from `start` to before `end`."""
+        ...
+
+    def click_costs_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[CampaignCost]:
+        """The same of several campaigns; of one whose clicks said nothing there is none."""
         ...
 
     def select(
@@ -356,6 +433,14 @@ class EventStore(Protocol):
 
     def forget_visitors(self, before_day: int) -> None:
         """Drops who has been seen on days (counted from 1970, UTC) whose salt is gone."""
+        ...
+
+    def pack(self, now: datetime, within_s: float) -> int:
+        """Copies events of quarters that are long over, the latest first, so that `select` reads them more quickly.
+
+        Goes on for so long; answers how many runs of quarters are done, 0 where nothing is left to do. What is changed
+        afterwards is copied anew. It may be stopped at any time.
+        """
         ...
 
     def whole_days(self) -> Sequence[int]:

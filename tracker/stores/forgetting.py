@@ -9,9 +9,8 @@ from sqlalchemy import Connection, Table, and_, delete, or_, update
 
 from tracker.reported import ViewWait
 from tracker.stores import firsts
-from tracker.stores.contract import StoredEvent
 from tracker.stores.rollups import DAY_MS, VALUE_COLUMNS, Change, events
-from tracker.stores.rows import FLAGS, stored
+from tracker.stores.rows import OF_CHANGE, change_of, stored
 from tracker.stores.searching import same_visitor
 
 # What an event says of whoever made it. `detail` and `rule` tell why it counts or not, and many share them.
@@ -28,14 +27,12 @@ def forget(connection: Connection, at_ms: int, nonce: int) -> list[Change]:
     if here is None:
         return []
     changes: list[Change] = []
-    columns = (events.c.detail_id, *VALUE_COLUMNS.values(), *(events.c[flag] for flag in FLAGS))
     visitor: int | None = None
-    for row in connection.execute(stored().add_columns(*columns).where(here).with_for_update(of=events)):
-        was = StoredEvent(*row[: -len(columns)])
-        detail, *values, first, on_link = row[-len(columns) :]
+    for row in connection.execute(stored().add_columns(*OF_CHANGE).where(here).with_for_update(of=events)):
+        was, detail, values, currency, first, on_link = change_of(row)
         visitor = was.visitor
-        changes.append((was, detail, tuple(values), -1, -int(first), -int(on_link)))
-        changes.append((was, detail, NOTHING, 1, int(first), int(on_link)))
+        changes.append((was, detail, values, currency, -1, -first, -on_link))
+        changes.append((was, detail, NOTHING, currency, 1, first, on_link))
     nobody = None if visitor is None else secrets.randbits(63)
     erased: dict[str, int | None] = {f"{name}_id": None for name in TEXTS}
     connection.execute(update(events).where(here).values(erased | {"visitor": nobody}))

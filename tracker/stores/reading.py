@@ -11,10 +11,27 @@ from tracker.days import Span
 from tracker.events import Kind, Verdict
 from tracker.extensions import in_list
 from tracker.stores import selecting
-from tracker.stores.contract import Cell, Dimension, EventId, Orphan, Part, Selected, Selection, Step, StoredEvent
+from tracker.stores.contract import (
+    CampaignCost,
+    CampaignStep,
+    Cell,
+    ClickCost,
+    Dimension,
+    EventId,
+    Flow,
+    LinkSum,
+    Orphan,
+    Part,
+    Selected,
+    Selection,
+    Step,
+    StoredEvent,
+)
 from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
     DAY_MS,
+    cost_days,
+    cost_quarters,
     events,
     rollup_days,
     rollup_orphan_days,
@@ -24,7 +41,7 @@ from tracker.stores.rollups import (
     rollups,
 )
 from tracker.stores.rows import ID, chunks, older, stored, texts_by_id
-from tracker.summing import Of, over
+from tracker.summing import Of, freeze, over, padded
 from tracker.sums import StoreMark
 
 PRUNED_BEFORE = "pruned_before_ms"
@@ -46,6 +63,32 @@ class SqlReader:
         found = self._sums(rollups, rollup_days, keys, {"campaign_id": campaign_id}, start, end)
         return [Cell(*row) for row in found]
 
+    def totals_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[LinkSum]:
+        keys, found = ("campaign_id", "link_id", "kind"), []
+        for chunk in chunks(sorted(campaign_ids)):
+            of: Of = {"campaign_id": padded(chunk), "verdict": int(Verdict.COUNTED), "kind": tuple(map(int, SHOWN))}
+            found += [LinkSum(*row[:5]) for row in self._sums(rollups, rollup_days, keys, of, start, end)]
+        return found
+
+    def series_of(self, campaign_ids: Sequence[int], spans: Sequence[Span], step: int, kind: int) -> list[CampaignStep]:
+        steps, found = rollup_steps.c, []
+        with self._engine.connect() as connection:
+            for span in spans:
+                index = ((steps.bucket + span.offset) // literal(step, literal_execute=True)).label("step")
+                for chunk in chunks(sorted(campaign_ids)):
+                    query = (
+                        select(steps.campaign_id, index, func.sum(steps.n))
+                        .where(
+                            steps.campaign_id.in_(chunk),
+                            steps.bucket >= span.start,
+                            steps.bucket < span.end,
+                            steps.kind == kind,
+                        )
+                        .group_by(steps.campaign_id, index)
+                    )
+                    found += [CampaignStep(c, span.offset, i, int(n)) for c, i, n in connection.execute(query)]
+        return found
+
     def breakdowns(
         self, campaign_id: int, start: int, end: int, dimensions: Sequence[Dimension]
     ) -> dict[Dimension, list[Part]]:
@@ -59,6 +102,21 @@ class SqlReader:
                 parts[dimension].append(Part(names[value], kind, n, unique_n))
         return {dimension: parts[dimension] for dimension in dimensions}
 
+    def click_costs(self, campaign_id: int, start: int, end: int) -> list[ClickCost]:
+        keys = ("link_id", "currency_id")
+        found = self._sums(cost_quarters, cost_days, keys, {"campaign_id": campaign_id}, start, end)
+        with self._engine.connect() as connection:
+            names = texts_by_id(connection, (currency for _, currency, *_ in found))
+        return [ClickCost(link, names[currency], *sums) for link, currency, *sums in found if any(sums)]
+
+    def click_costs_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[CampaignCost]:
+        keys, found = ("campaign_id", "currency_id"), []
+        for chunk in chunks(sorted(campaign_ids)):
+            found += self._sums(cost_quarters, cost_days, keys, {"campaign_id": padded(chunk)}, start, end)
+        with self._engine.connect() as connection:
+            names = texts_by_id(connection, (currency for _, currency, *_ in found))
+        return [CampaignCost(campaign, names[currency], micros) for campaign, currency, n, micros, _ in found if n]
+
     def select(
         self,
         campaign_id: int,
@@ -67,7 +125,8 @@ class SqlReader:
         selection: Selection,
         dimensions: Sequence[Dimension] = (),
     ) -> Selected:
-        with self._engine.connect() as connection:
+        with self._engine.begin() as connection:
+            freeze(connection)
             return selecting.tally(connection, self._dialect, campaign_id, spans, step, selection, dimensions)
 
     def raw_since_ms(self) -> int:
@@ -104,6 +163,33 @@ class SqlReader:
                 )
                 found += [Step(span.offset, i, kind, int(n)) for i, kind, n in connection.execute(query)]
         return found
+
+    def flows(self, campaign_ids: Collection[int], runs: Sequence[tuple[int, int]]) -> list[Flow]:
+        ids = ", ".join(map(str, sorted(map(int, campaign_ids))))
+        if not ids or not runs:
+            return []
+        # Grouped by the head of the key, each run by itself: so rows are summed as they are read, without a sort. Whole
+        # numbers all, written out: to put such a statement together from its parts would take longer than to run it.
+        seen, clicked = (
+            f"sum(CASE WHEN kind = {int(kind)} THEN n ELSE 0 END)" for kind in (Kind.IMPRESSION, Kind.CLICK)
+        )
+        text = " UNION ALL ".join(
+            f"SELECT campaign_id, {number}, {seen}, {clicked} FROM {rollup_steps.name} WHERE campaign_id IN ({ids}) "  # noqa: S608
+            f"AND bucket >= {int(start)} AND bucket < {int(end)} GROUP BY campaign_id"
+            for number, (start, end) in enumerate(runs)
+        )
+        with self._engine.connect() as connection:
+            found = (Flow(*map(int, row)) for row in connection.exec_driver_sql(text).all())
+            return [flow for flow in found if flow.impressions or flow.clicks]
+
+    def clicks_by_link(self, campaign_ids: Collection[int], start: int, end: int) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for some in chunks(sorted(campaign_ids)):
+            of: Of = {"campaign_id": tuple(some), "kind": int(Kind.CLICK), "verdict": int(Verdict.COUNTED)}
+            for link, n, *_ in self._sums(rollups, rollup_days, ("link_id",), of, start, end):
+                # A link that went over to another campaign has had clicks in both.
+                found[link] = found.get(link, 0) + n
+        return {link: n for link, n in found.items() if n}
 
     def first_bucket(self, campaign_id: int) -> int | None:
         with self._engine.connect() as connection:

@@ -15,6 +15,8 @@ from tracker.models import EventRow
 from tracker.stores.contract import Dimension, StoredEvent
 from tracker.summing import DAY as DAY
 from tracker.sums import (
+    CostDay,
+    CostQuarter,
     Rollup,
     RollupDay,
     RollupOrphanDay,
@@ -36,6 +38,8 @@ rollup_part_days = cast(Table, RollupPartDay.__table__)
 rollup_reasons = cast(Table, RollupReason.__table__)
 rollup_reason_days = cast(Table, RollupReasonDay.__table__)
 rollup_orphan_days = cast(Table, RollupOrphanDay.__table__)
+cost_quarters = cast(Table, CostQuarter.__table__)
+cost_days = cast(Table, CostDay.__table__)
 
 # Where an event's value of a dimension is kept.
 VALUE_COLUMNS = {dimension: events.c[f"{dimension.word}_id"] for dimension in Dimension}
@@ -48,6 +52,7 @@ class Of(Enum):
     COUNTED = "those of a link that count"
     NOTED = "those of a link, but tests, that do not count, or count with a remark"
     ORPHANS = "hits on a code that no link has"
+    COSTS = "clicks that count and said what they cost"
 
 
 class Declared(NamedTuple):
@@ -66,6 +71,7 @@ HITS = (Kind.IMPRESSION, Kind.CLICK, Kind.HONEYPOT)
 LINKS = ("campaign_id", "link_id", "kind", "verdict")
 KINDS = ("campaign_id", "kind")
 REASONS = ("campaign_id", "kind", "verdict", "detail_id")
+COSTS = ("campaign_id", "link_id", "currency_id")
 DECLARED = (
     Declared(rollups, "bucket", BUCKET_MS, Of.LINKS, LINKS),
     Declared(rollup_days, "day", DAY_MS, Of.LINKS, LINKS),
@@ -75,12 +81,14 @@ DECLARED = (
     Declared(rollup_reasons, "bucket", BUCKET_MS, Of.NOTED, REASONS),
     Declared(rollup_reason_days, "day", DAY_MS, Of.NOTED, REASONS),
     Declared(rollup_orphan_days, "day", DAY_MS, Of.ORPHANS, ("workspace_id", "detail_id")),
+    Declared(cost_quarters, "bucket", BUCKET_MS, Of.COSTS, COSTS),
+    Declared(cost_days, "day", DAY_MS, Of.COSTS, COSTS),
 )
 
 Sums = dict[tuple[int, ...], list[int]]
-# An event with the ids of its detail and of its values; how many more of it there are, how many more are their
-# visitor's first on the campaign, and how many on the link.
-Change = tuple[StoredEvent, int | None, tuple[int | None, ...], int, int, int]
+# An event with the ids of its detail, of its values and of its currency; how many more of it there are, how many more
+# are their visitor's first on the campaign, and how many on the link.
+Change = tuple[StoredEvent, int | None, tuple[int | None, ...], int | None, int, int, int]
 
 
 # What a batch adds.
@@ -93,7 +101,8 @@ def sums_of(changes: Iterable[Change]) -> dict[Table, Sums]:
     """
     alike: dict[tuple[Any, ...], list[int]] = {}
     orphans: Sums = {}
-    for row, detail, values, n, first, on_link in changes:
+    costs: Sums = {}
+    for row, detail, values, currency, n, first, on_link in changes:
         if row.verdict == TEST:
             continue
         if row.campaign_id is not None and row.link_id is not None:
@@ -105,9 +114,19 @@ def sums_of(changes: Iterable[Change]) -> dict[Table, Sums]:
                 sums[0] += n
                 sums[1] += first
                 sums[2] += on_link
+            if currency is not None and row.verdict == Verdict.COUNTED and row.kind == Kind.CLICK:
+                _add(costs, (row.campaign_id, row.at_ms // BUCKET_MS, row.link_id, currency), _cost_of(row, n))
         elif _is_orphan(row) and row.workspace_id is not None and detail is not None:
             _add(orphans, (row.workspace_id, row.at_ms // DAY_MS, detail), (n,))
-    return _of_alike(alike) | {rollup_orphan_days: orphans}
+    costs_by_day: Sums = {}
+    for (campaign, bucket, *rest), cost in costs.items():
+        _add(costs_by_day, (campaign, bucket // DAY, *rest), cost)
+    return _of_alike(alike) | {rollup_orphan_days: orphans, cost_quarters: costs, cost_days: costs_by_day}
+
+
+def _cost_of(row: StoredEvent, n: int) -> tuple[int, int, int]:
+    """What so many more of a click add to `n`, `micros` and `unread_n`."""
+    return (0, 0, n) if row.cost_micros is None else (n, row.cost_micros * n, 0)
 
 
 def _is_orphan(row: StoredEvent) -> bool:
@@ -181,6 +200,12 @@ _HELD = {
         events.c.verdict == Verdict.UNKNOWN_CODE,
         events.c.kind.in_(HITS),
     ),
+    Of.COSTS: and_(
+        _OF_LINKS,
+        events.c.verdict == Verdict.COUNTED,
+        events.c.kind == Kind.CLICK,
+        events.c.cost_currency_id.is_not(None),
+    ),
 }
 
 
@@ -195,14 +220,19 @@ def counted(declared: Declared, day: int) -> Select[Any]:
 def _counted(declared: Declared, day: int, dimension: Dimension | None) -> Select[Any]:
     # Written out and not bound: PostgreSQL takes no two parameters for the same expression.
     step = (events.c.at_ms // literal(declared.step_ms, literal_execute=True)).label(declared.step)
-    keys: dict[str, Any] = {declared.step: step} | {name: events.c[name] for name in declared.by}
+    own = {"currency_id": events.c.cost_currency_id}
+    keys: dict[str, Any] = {declared.step: step} | {n: own[n] if n in own else events.c[n] for n in declared.by}
     if declared.of == Of.NOTED:
         keys["detail_id"] = func.coalesce(events.c.detail_id, literal(0, literal_execute=True))
     sums = {
         "n": func.count(),
         "unique_n": func.sum(case((events.c.first_of_day, 1), else_=0)),
         "unique_on_link_n": func.sum(case((events.c.first_on_link, 1), else_=0)),
+        "micros": func.coalesce(func.sum(events.c.cost_micros), 0),
+        "unread_n": func.sum(case((events.c.cost_micros.is_(None), 1), else_=0)),
     }
+    if declared.of == Of.COSTS:
+        sums["n"] = func.count(events.c.cost_micros)
     query = and_(of_day(day), _HELD[declared.of])
     grouped = list(keys.values())
     if dimension is not None:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, or_, select, tuple_
 from tracker.extensions import insert_into
 from tracker.models import InternedText
 from tracker.stores.contract import Dimension, EventId, StoredEvent
-from tracker.stores.rollups import events
+from tracker.stores.rollups import VALUE_COLUMNS, events
 
 T = TypeVar("T")
 IN_MAX = 500
@@ -19,13 +19,14 @@ FLAGS = ("first_of_day", "first_on_link")
 ID = tuple_(events.c.at_ms, events.c.nonce)
 texts = cast(Table, InternedText.__table__)
 
-_NUMBERS = 8  # fields of a StoredEvent before its texts
-_TEXTS = slice(_NUMBERS, None)
-_TEXT_FIELDS = StoredEvent._fields[_NUMBERS:]
-EVENT_COLUMNS = (*StoredEvent._fields[:_NUMBERS], *(f"{name}_id" for name in _TEXT_FIELDS), *FLAGS)
-# Where in the values of those columns the detail and the dimensions are.
+_NUMBERS = 8  # fields of a StoredEvent before its texts; behind them is what it cost
+_TEXTS = slice(_NUMBERS, -1)
+_TEXT_FIELDS = StoredEvent._fields[_TEXTS]
+EVENT_COLUMNS = (*StoredEvent._fields[:_NUMBERS], *(f"{name}_id" for name in _TEXT_FIELDS), "cost_micros", *FLAGS)
+# Where in the values of those columns the detail, the dimensions and the currency are.
 DETAIL = EVENT_COLUMNS.index("detail_id")
-DIMENSIONS = slice(EVENT_COLUMNS.index(f"{Dimension(1).word}_id"), -len(FLAGS))
+DIMENSIONS = slice(EVENT_COLUMNS.index(f"{Dimension(1).word}_id"), EVENT_COLUMNS.index(f"{max(Dimension).word}_id") + 1)
+CURRENCY = EVENT_COLUMNS.index("cost_currency_id")
 
 
 def chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
@@ -39,7 +40,7 @@ def texts_of(row: StoredEvent) -> tuple[str | None, ...]:
 
 def values_of(row: StoredEvent, ids: Mapping[str | None, int | None], flags: tuple[bool, ...]) -> tuple[Any, ...]:
     """The values of EVENT_COLUMNS."""
-    return (*row[:_NUMBERS], *map(ids.__getitem__, texts_of(row)), *flags)
+    return (*row[:_NUMBERS], *map(ids.__getitem__, texts_of(row)), row.cost_micros, *flags)
 
 
 def stored() -> Any:
@@ -48,7 +49,20 @@ def stored() -> Any:
     for name in _TEXT_FIELDS:
         own = texts.alias()
         query = query.add_columns(own.c.text).outerjoin(own, own.c.id == events.c[f"{name}_id"])
-    return query
+    return query.add_columns(events.c.cost_micros)
+
+
+# What a change of rollups needs to know of a stored event besides.
+OF_CHANGE = (
+    *(events.c.detail_id, *VALUE_COLUMNS.values(), events.c.cost_currency_id),
+    *(events.c[flag] for flag in FLAGS),
+)
+
+
+def change_of(row: Sequence[Any]) -> tuple[StoredEvent, int | None, tuple[int | None, ...], int | None, int, int]:
+    """A row of `stored` with OF_CHANGE: the event, its detail, values and currency, and what it is the first on."""
+    detail, *values, currency, first, on_link = row[-len(OF_CHANGE) :]
+    return StoredEvent(*row[: -len(OF_CHANGE)]), detail, tuple(values), currency, int(first), int(on_link)
 
 
 def older(before: EventId | None, since_ms: int | None = None) -> list[ColumnElement[bool]]:

@@ -24,7 +24,7 @@ from tracker import days, summing
 from tracker.events import Kind
 from tracker.extensions import insert_into
 from tracker.models import LoadedBatch
-from tracker.stores import audit, firsts, forgetting
+from tracker.stores import audit, firsts, forgetting, packing, packs
 from tracker.stores.contract import (
     Batch,
     Drift,
@@ -35,19 +35,22 @@ from tracker.stores.contract import (
 from tracker.stores.reading import PRUNED_BEFORE, marks
 from tracker.stores.rollups import (
     DAY_MS,
-    VALUE_COLUMNS,
     Change,
     events,
     rollup_days,
     rollup_orphan_days,
+    rollups,
     sums_of,
 )
 from tracker.stores.rows import (
+    CURRENCY,
     DETAIL,
     DIMENSIONS,
     EVENT_COLUMNS,
     FLAGS,
     ID,
+    OF_CHANGE,
+    change_of,
     chunks,
     intern,
     stored,
@@ -69,6 +72,7 @@ class SqlStore(SqlSearcher):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._text_ids: dict[str, int] = {}
+        self._packer = packing.Packer(engine, self._dialect)
 
     # What the loader writes.
 
@@ -116,7 +120,7 @@ class SqlStore(SqlSearcher):
                 values.append(values_of(row, of_text, (row_id in on_campaign, row_id in on_link)))
             self._dialect.insert_events(connection, EVENT_COLUMNS, values)
             ones = (
-                (row, value[DETAIL], value[DIMENSIONS], 1, int(value[-2]), int(value[-1]))
+                (row, value[DETAIL], value[DIMENSIONS], value[CURRENCY], 1, int(value[-2]), int(value[-1]))
                 for row, value in zip(rows, values, strict=True)
             )
             self._add_to_rollups(connection, ones)
@@ -147,9 +151,12 @@ class SqlStore(SqlSearcher):
 
     def _add_to_rollups(self, connection: Connection, changes: Iterable[Change]) -> None:
         """Adds to the rollups, in the order of their keys: so two loaders at once wait for each other at most once."""
-        for table, sums in sums_of(changes).items():
+        of_table = sums_of(changes)
+        for table, sums in of_table.items():
             if sums:
                 summing.add(connection, table, [(*key, *sums[key]) for key in sorted(sums)])
+        # After the rollups, as when those are made anew: so two that change the same wait in one order.
+        packs.drop(connection, {(campaign, bucket) for campaign, bucket, *_ in of_table[rollups]})
 
     def revise(self, revisions: Sequence[Revision]) -> int:
         if not revisions:
@@ -171,17 +178,15 @@ class SqlStore(SqlSearcher):
         The rows are held: of two revisions at once the second sees what the first has made of it.
         """
         wanted = {(revision.at_ms, revision.nonce): revision for revision in revisions}
-        columns = (events.c.detail_id, *VALUE_COLUMNS.values(), *(events.c[flag] for flag in FLAGS))
         found = []
         for chunk in chunks(sorted(wanted)):
-            query = stored().add_columns(*columns).where(ID.in_(chunk)).with_for_update(of=events)
+            query = stored().add_columns(*OF_CHANGE).where(ID.in_(chunk)).with_for_update(of=events)
             for row in connection.execute(query):
-                was = StoredEvent(*row[: -len(columns)])
-                detail, *values, first, on_link = row[-len(columns) :]
+                was, detail, values, currency, first, on_link = change_of(row)
                 verdict, reason, rule = wanted[was.at_ms, was.nonce][2:]
                 now = was._replace(verdict=verdict, detail=reason, rule=rule)
                 if now != was:
-                    found.append(((was, detail, tuple(values), -1, -int(first), -int(on_link)), now))
+                    found.append(((was, detail, values, currency, -1, -first, -on_link), now))
         return found
 
     def _revise(
@@ -208,7 +213,7 @@ class SqlStore(SqlSearcher):
         for (change, now), flags in zip(changed, stays, strict=True):
             more = gained.pop((now.at_ms, now.nonce), (0, 0))
             first, on_link = (int(flag) + n for flag, n in zip(flags, more, strict=True))
-            moves.append((now, ids[now.detail], change[2], 1, first, on_link))
+            moves.append((now, ids[now.detail], *change[2:4], 1, first, on_link))
         self._add_to_rollups(connection, moves + self._heirs(connection, gained))
 
     def _move_firsts(
@@ -220,7 +225,7 @@ class SqlStore(SqlSearcher):
         gained: dict[tuple[int, int], tuple[int, ...]] = {}
         for place, scope in enumerate(firsts.SCOPES):
             lost, new = set(), []
-            for (was, _, _, _, *had), now in changed:
+            for (was, _, _, _, _, *had), now in changed:
                 before, after = scope.key_of(was), scope.key_of(now)
                 if before is not None and after is None and had[place]:
                     lost.add(before)
@@ -246,12 +251,10 @@ class SqlStore(SqlSearcher):
         """What those add whose verdict stays and who are their visitor's first now."""
         heirs: list[Change] = []
         for chunk in chunks(sorted(gained)):
-            columns = (events.c.detail_id, *VALUE_COLUMNS.values())
-            for row in connection.execute(stored().add_columns(*columns).where(ID.in_(chunk))):
-                heir = StoredEvent(*row[: -len(columns)])
-                detail, *values = row[-len(columns) :]
+            for row in connection.execute(stored().add_columns(*OF_CHANGE).where(ID.in_(chunk))):
+                heir, detail, values, currency, *_ = change_of(row)
                 first, on_link = gained[heir.at_ms, heir.nonce]
-                heirs.append((heir, detail, tuple(values), 0, first, on_link))
+                heirs.append((heir, detail, values, currency, 0, first, on_link))
         return heirs
 
     def prune(self, before: datetime) -> int:
@@ -259,6 +262,7 @@ class SqlStore(SqlSearcher):
         # Marked first: from then on nobody holds rollups against days of which a part may be gone.
         with self._engine.begin() as connection:
             self._mark(connection, PRUNED_BEFORE, before_ms)
+            packs.drop_before(connection, before_ms)
         return self._dialect.prune(self._engine, before_ms)
 
     def forget_visitors(self, before_day: int) -> None:
@@ -317,9 +321,13 @@ class SqlStore(SqlSearcher):
     def drifts(self, day: int) -> list[Drift]:
         with self._engine.begin() as connection:
             summing.freeze(connection)
-            return audit.drifts(connection, day)
+            return audit.drifts(connection, day) + packing.drifts(connection, day)
 
     def repair(self, day: int) -> None:
         with self._engine.begin() as connection:
             self._dialect.keep_writers_out(connection)
             audit.repair(connection, day)
+            packs.drop_all(connection, day)
+
+    def pack(self, now: datetime, within_s: float) -> int:
+        return self._packer.pack(days.to_ms(now), within_s)

@@ -1,4 +1,4 @@
-"""The pages: server-rendered, one file per area, everything under /app but for the public one on privacy."""
+"""The pages: server-rendered, one file per area; all under /app but for those on privacy and shared reports."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from tracker.web import (
     audiences,
     callers,
     campaigns,
+    changelog,
     checker,
     conversions,
+    costimports,
+    costs,
     dashboard,
     debugger,
     events,
+    exchange,
+    exports,
     filters,
     formats,
     identities,
@@ -25,6 +30,8 @@ from tracker.web import (
     privacy,
     responses,
     settings,
+    shared,
+    sharing,
     variants,
     windows,
 )
@@ -47,6 +54,12 @@ AREAS = (
     identities.pages,
     callers.pages,
     windows.pages,
+    costs.pages,
+    costimports.pages,
+    exchange.pages,
+    changelog.pages,
+    sharing.pages,
+    exports.pages,
     variants.pages,
     planner.pages,
 )
@@ -59,3 +72,4 @@ def register(app: Flask) -> None:
     for area in AREAS:
         app.register_blueprint(area, url_prefix="/app")
     app.register_blueprint(privacy.pages)
+    app.register_blueprint(shared.pages)

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from tracker import accounts
+from tracker import accounts, changelog
 from tracker.extensions import db
 from tracker.models import ID_MAX, Workspace
 
@@ -32,6 +32,7 @@ def signed_in(view: Callable[Concatenate[Workspace, P], ResponseReturnValue]) ->
         if workspace is None:
             abort(403)
         g.workspace = workspace
+        changelog.act_as(db.session(), current_user.email)
         return view(workspace, *args, **kwargs)
 
     return guarded

@@ -13,28 +13,37 @@ from tracker.web import formats, words
 ROWS_SHOWN = 10
 ROWS_MAX = 100
 ALL = "all"
-FIELDS = ("link", "content")
+FIELDS = tuple(LINK_FIELDS)
+BAR = 100  # units of the widest
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One value: what it is called, its code where that says more, and what the page's query has to say to filter."""
+    """One value: what it is called, its code where that says more, and what the page's query has to say to filter.
+
+    `bar` is how its clicks compare with those of the busiest, which has BAR.
+    """
 
     text: str
     code: str | None
     wanted: str
     group: Group
+    bar: int
 
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """A table by one dimension: the busiest values; `left` more are not shown, `values` there are in all."""
+    """A table by one dimension: the busiest values; `left` more are not shown, `values` there are in all.
+
+    `has_ctr`: whether there is a click-through rate by these values.
+    """
 
     name: str
     title: str
     first: str
     rows: list[Row]
     values: int
+    has_ctr: bool
 
     @property
     def left(self) -> int:
@@ -57,23 +66,33 @@ def whole(args: Mapping[str, str]) -> str | None:
 
 
 def tables(report: CampaignReport, only: str | None) -> list[Breakdown]:
-    """The report's dimensions as tables; of the one that is asked for in whole, many more rows."""
+    """The report's groups as tables; of the one that is asked for in whole, many more rows.
+
+    Links have a table of their own, and a field that none of them has says nothing.
+    """
     shown = ROWS_MAX if only else ROWS_SHOWN
-    return [_table(name, groups, shown) for name, groups in report.groups.items() if name in DIMENSIONS]
+    all_seen = report.totals.ctr.hits == report.totals.clicks
+    return [
+        _table(name, groups, shown, name in LINK_FIELDS or all_seen)
+        for name, groups in report.groups.items()
+        if name != "link" and (name in DIMENSIONS or only or any(group.key is not None for group in groups))
+    ]
 
 
-def _table(name: str, groups: list[Group], shown: int) -> Breakdown:
+def _table(name: str, groups: list[Group], shown: int, has_ctr: bool) -> Breakdown:
+    top = max((group.totals.clicks for group in groups), default=0)
     known = [group for group in groups if group.key is not None]
     unknown = [group for group in groups if group.key is None]
-    rows = [_row(name, group) for group in (*known[:shown], *unknown)]
-    title, first = words.DIMENSIONS[name]
-    return Breakdown(name, title, first, rows, len(groups))
+    rows = [_row(name, group, top) for group in (*known[:shown], *unknown)]
+    title, first = words.DIMENSIONS.get(name) or (words.FIELD_TITLES[name], words.FIELDS[name])
+    return Breakdown(name, title, first, rows, len(groups), has_ctr)
 
 
-def _row(name: str, group: Group) -> Row:
+def _row(name: str, group: Group, top: int) -> Row:
     text = formats.value(name, group.key)
     code = group.key if name in ("country", "language") and text != group.key else None
-    return Row(text, code, NONE if group.key is None else group.key, group)
+    wanted = NONE if group.key is None else group.key
+    return Row(text, code, wanted, group, round(group.totals.clicks * BAR / top) if top else 0)
 
 
 def chips(filters: Filters) -> list[Chip]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tracker.money import Money
 from tracker.reports.comparison import Difference
+from tracker.reports.metrics import Rate, Totals
 from tracker.web import formats
 
 MARKS = {"up": "▲", "down": "▼", "level": "■"}
@@ -32,15 +33,28 @@ def of_count(now: int, before: int) -> Change:
     return Change(_direction(round(relative * 100)), formats.signed_percent(relative))
 
 
-def of_rate(difference: Difference | None) -> Change | None:
-    """Only a change whose interval leaves out zero is shown as a rise or a fall."""
+def of_rate(difference: Difference | None, now: Rate, before: Rate) -> Change | None:
+    """`2.1 % → 2.6 %, +0.5 points, between +0.1 and +0.9: likely real`.
+
+    Only a change whose interval leaves out zero is shown as a rise or a fall.
+    """
     if difference is None:
         return None
-    if difference.low is None:
-        return Change("level", formats.points(difference))
+    text = f"{formats.rate(before)} → {formats.rate(now)}, {formats.points(difference)}"
+    if difference.low is None or difference.high is None:
+        return Change("level", text)
+    text += f", between {formats.signed_points(difference.low)} and {formats.signed_points(difference.high)}"
     if not difference.is_real:
-        return Change("level", formats.points(difference), "could be chance")
-    return Change(_direction(difference.difference), formats.points(difference), "likely real")
+        return Change("level", text, "could be chance")
+    return Change(_direction(difference.difference), text, "likely real")
+
+
+def of_rate_shortly(difference: Difference | None) -> Change | None:
+    """The points alone, for a table; whether they are more than chance decides how it is marked."""
+    if difference is None:
+        return None
+    direction = _direction(difference.difference) if difference.is_real else "level"
+    return Change(direction, formats.signed_points(difference.difference))
 
 
 def of_money(now: Money, before: list[Money]) -> Change | None:
@@ -50,6 +64,18 @@ def of_money(now: Money, before: list[Money]) -> Change | None:
         return None
     relative = (now.minor - known.minor) / known.minor
     return Change(_direction(round(relative * 100)), formats.signed_percent(relative))
+
+
+def of_finances(now: Totals, before: Totals) -> dict[str, Change | None]:
+    """Of the cost, whose rise is neither good nor bad, and of the return on it."""
+    spent = of_money(now.cost_total, [before.cost_total]) if now.cost_total and before.cost_total else None
+    found: dict[str, Change | None] = {"cost": spent and Change("level", spent.text)}
+    if now.roas is not None and before.roas is not None:
+        difference = round(now.roas - before.roas, 2)
+        found["roas"] = Change(
+            _direction(float(difference)), formats.signed_decimal(difference) if difference else "±0"
+        )
+    return found
 
 
 def _direction(value: float) -> str:

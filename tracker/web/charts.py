@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from math import ceil, floor, log10
 
 from tracker.reports.metrics import Rate
@@ -69,39 +69,84 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Dot:
+    """A rate with its interval from `low` to `high`, in the column (`slot_*`) it stands in; without a rate no mark."""
+
+    x: float
+    y: float | None
+    low: float | None
+    high: float | None
+    slot_x: float
+    slot_width: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Something that was changed: where on the axis of time, what, and where more is told of it."""
+
+    x: float
+    title: str
+    href: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A change before it is drawn; `place` counts steps from the left edge: 1.5 is the middle of the second."""
+
+    place: float
+    title: str
+    href: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
-    """Bars of this period, the period before as the points of a line, and both axes."""
+    """Bars or dots of this period, the period before as the points of a line, changes, and both axes."""
 
     size: Size
     bars: list[Bar]
     line: str | None
     y_ticks: list[Tick]
     x_ticks: list[Tick]
+    dots: list[Dot] = field(default_factory=list)
+    flags: list[Flag] = field(default_factory=list)
 
 
-def bar_chart(values: Sequence[Value], before: Sequence[int], size: Size) -> Chart:
+class _Plane:
+    """Where columns and values lie in a drawing whose highest value is `top`."""
+
+    def __init__(self, size: Size, columns: int, top: float) -> None:
+        self._size, self._top = size, top
+        self._height = size.height - size.top - size.bottom
+        self.slot = (size.width - size.left - size.right) / max(columns, 1)
+
+    def y(self, n: float) -> float:
+        return round(self._size.top + self._height * (1 - n / self._top), 1)
+
+    def x(self, place: float) -> float:
+        return round(self._size.left + self.slot * place, 1)
+
+    def middle(self, index: int) -> float:
+        return self.x(index + 0.5)
+
+    def flags(self, marks: Iterable[Mark]) -> list[Flag]:
+        return [Flag(self.x(mark.place), mark.title, mark.href) for mark in marks]
+
+
+def bar_chart(values: Sequence[Value], before: Sequence[int], size: Size, marks: Sequence[Mark] = ()) -> Chart:
     """`before` lies beside `values`, step by step; what is longer than `values` is cut off."""
     before = before[: len(values)]
     scale = axis(max([value.n for value in values] + list(before), default=0))
-    top = scale[-1]
-    plot_width, plot_height = size.width - size.left - size.right, size.height - size.top - size.bottom
-    slot = plot_width / max(len(values), 1)
-    bar_width = min(slot * BAR_SHARE, BAR_MAX)
-
-    def y(n: int) -> float:
-        return round(size.top + plot_height * (1 - n / top), 1)
-
-    def middle(index: int) -> float:
-        return round(size.left + slot * (index + 0.5), 1)
-
+    plane = _Plane(size, len(values), scale[-1])
+    bar_width = min(plane.slot * BAR_SHARE, BAR_MAX)
     bars = [
         Bar(
-            x=round(middle(index) - bar_width / 2, 1),
-            y=y(value.n),
+            x=round(plane.middle(index) - bar_width / 2, 1),
+            y=plane.y(value.n),
             width=round(bar_width, 1),
-            height=round(y(0) - y(value.n), 1),
-            slot_x=round(size.left + slot * index, 1),
-            slot_width=round(slot, 1),
+            height=round(plane.y(0) - plane.y(value.n), 1),
+            slot_x=plane.x(index),
+            slot_width=round(plane.slot, 1),
             title=value.title,
             is_partial=value.is_partial,
         )
@@ -110,10 +155,72 @@ def bar_chart(values: Sequence[Value], before: Sequence[int], size: Size) -> Cha
     return Chart(
         size=size,
         bars=bars,
-        line=_line([(middle(index), y(n)) for index, n in enumerate(before)], slot),
-        y_ticks=[Tick(y(n), n) for n in scale],
-        x_ticks=_apart(Tick(middle(index), value.label) for index, value in enumerate(values) if value.label),
+        line=_line([(plane.middle(index), plane.y(n)) for index, n in enumerate(before)], plane.slot),
+        y_ticks=[Tick(plane.y(n), n) for n in scale],
+        x_ticks=_labels(plane, [value.label for value in values]),
+        flags=plane.flags(marks),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RateValue:
+    """A rate at one step of a series, as Value is of counts."""
+
+    rate: Rate
+    label: str
+    title: str
+
+
+def rate_chart(
+    values: Sequence[RateValue], before: Sequence[Rate], size: Size, say: Callable[[float], str], marks: Sequence[Mark]
+) -> Chart:
+    """Rates as dots with their intervals, those of the period before as a line that leaves out what has none.
+
+    The axis ends above the rates and what of their intervals is of use: a day with three hits must not squeeze others.
+    `say` writes a fraction as a label of the axis.
+    """
+    before = before[: len(values)]
+    rates = [value.rate for value in values] + list(before)
+    known = [rate.value for rate in rates if rate.value is not None]
+    highs = sorted(value.rate.interval[1] for value in values if value.rate.interval)
+    usual = highs[len(highs) // 2] if highs else 0.0
+    top = _round_up(max([*known, usual], default=0.0))
+    plane = _Plane(size, len(values), top)
+
+    def dot(index: int, value: RateValue) -> Dot:
+        rate, interval = value.rate.value, value.rate.interval
+        low, high = (plane.y(min(edge, top)) for edge in interval) if interval else (None, None)
+        y = None if rate is None else plane.y(min(rate, top))
+        return Dot(plane.middle(index), y, low, high, plane.x(index), round(plane.slot, 1), value.title)
+
+    points = [
+        (plane.middle(index), plane.y(min(rate.value, top)))
+        for index, rate in enumerate(before)
+        if rate.value is not None
+    ]
+    return Chart(
+        size=size,
+        bars=[],
+        dots=[dot(index, value) for index, value in enumerate(values)],
+        line=_line(points, plane.slot),
+        y_ticks=[Tick(plane.y(top * part / STEPS_MAX), say(top * part / STEPS_MAX)) for part in range(STEPS_MAX + 1)],
+        x_ticks=_labels(plane, [value.label for value in values]),
+        flags=plane.flags(marks),
+    )
+
+
+def _labels(plane: _Plane, labels: Sequence[str]) -> list[Tick]:
+    return _apart(Tick(plane.middle(index), label) for index, label in enumerate(labels) if label)
+
+
+def sparkline(values: Sequence[int], width: float = 100.0, height: float = 24.0) -> str:
+    """The points of a small line over the whole width, from 0 to the highest value; empty without any."""
+    if not any(values):
+        return ""
+    top, step = max(values), width / max(len(values) - 1, 1)
+    points = [(round(index * step, 1), round(1 + (height - 2) * (1 - n / top), 1)) for index, n in enumerate(values)]
+    points = points if len(points) > 1 else [points[0], (width, points[0][1])]
+    return " ".join(f"{x:g},{y:g}" for x, y in points)
 
 
 def _apart(ticks: Iterable[Tick]) -> list[Tick]:
@@ -165,8 +272,11 @@ def band(rate: Rate, top: float) -> Band | None:
 
 def band_top(rates: Iterable[Rate]) -> float:
     """One scale for several rates: the next round fraction above the highest interval, 1 at most."""
-    highs = [rate.interval[1] for rate in rates if rate.interval]
-    highest = max(highs, default=0.0)
+    return _round_up(max((rate.interval[1] for rate in rates if rate.interval), default=0.0))
+
+
+def _round_up(highest: float) -> float:
+    """The next round fraction above, 1 at most; for nothing 1."""
     if not 0 < highest < 1:
         return 1.0
     magnitude = 10.0 ** floor(log10(highest))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
 
+from tracker import days
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.grouping import Group
 from tracker.reports.maturity import WHOLE_FROM
+from tracker.reports.metrics import Rate
 from tracker.reports.series import Point
 from tracker.web import charts as geometry
 from tracker.web import formats, words
-from tracker.web.charts import NARROW, WIDE, Band, Chart, Value
+from tracker.web.charts import NARROW, WIDE, Band, Chart, Mark, RateValue, Value
+from tracker.web.periods import RATES
 
 GROUPS_SHOWN = 15
 NOUNS = {
@@ -19,6 +26,17 @@ NOUNS = {
     "impressions": ("impression", "impressions"),
     "conversions": ("conversion", "conversions"),
 }
+
+
+class Marker(Protocol):
+    """A change to be marked in a chart."""
+
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def href(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +75,60 @@ class GroupTable:
     left: int
 
 
-def charts(report: CampaignReport, metric: str) -> Charts:
+def charts(report: CampaignReport, metric: str, markers: Sequence[Marker] = ()) -> Charts:
     earlier: list[Point | None] = list(report.previous_series or [])
     earlier += [None] * (len(report.series) - len(earlier))
     steps = [Step(_name(point.at), point, before) for point, before in zip(report.series, earlier, strict=False)]
-    values = [_value(step, metric, report.period.length == 1) for step in steps]
-    previous = [getattr(step.before, metric) for step in steps if step.before is not None]
-    has_before = any(previous)
-    line = previous if has_before else []
+    marks = _marks(report, markers)
+    one_day = report.period.length == 1
+    if metric in RATES:
+        rates = [_rate_value(step, metric, one_day) for step in steps]
+        before = [getattr(step.before, metric) for step in steps if step.before is not None]
+        has_before = any(rate.value is not None for rate in before)
+        wide, narrow = (
+            geometry.rate_chart(rates, before, size, formats.axis_percent, marks) for size in (WIDE, NARROW)
+        )
+    else:
+        values = [_value(step, metric, one_day) for step in steps]
+        previous = [getattr(step.before, metric) for step in steps if step.before is not None]
+        has_before = any(previous)
+        line = previous if has_before else []
+        wide, narrow = (geometry.bar_chart(values, line, size, marks) for size in (WIDE, NARROW))
     partial = [Partial(step.name, share) for step in steps if (share := _share(step.point)) is not None]
-    wide, narrow = geometry.bar_chart(values, line, WIDE), geometry.bar_chart(values, line, NARROW)
     return Charts(wide, narrow, steps, has_before, partial)
+
+
+def _marks(report: CampaignReport, markers: Sequence[Marker]) -> list[Mark]:
+    """Where on the axis of steps the changes lie; those outside it are left out."""
+    zone = ZoneInfo(report.timezone)
+    starts = [_start(point.at, zone) for point in report.series]
+    if not starts:
+        return []
+    starts.append(days.start_of(report.period.last + timedelta(days=1), zone))
+    marks = []
+    for marker in markers:
+        index = bisect_right(starts, marker.at) - 1
+        if 0 <= index < len(starts) - 1:
+            within = (marker.at - starts[index]) / (starts[index + 1] - starts[index])
+            marks.append(Mark(index + within, marker.title, marker.href))
+    return marks
+
+
+def _start(at: date | datetime, zone: ZoneInfo) -> datetime:
+    return at if isinstance(at, datetime) else days.start_of(at, zone)
+
+
+def _rate_value(step: Step, metric: str, one_day: bool) -> RateValue:
+    rate: Rate = getattr(step.point, metric)
+    title = f"{step.name}: {_rate_said(rate)}"
+    if step.before is not None:
+        title += f"; before, {_name(step.before.at)}: {formats.rate(getattr(step.before, metric))}"
+    return RateValue(rate, _label(step.point.at, one_day), title)
+
+
+def _rate_said(rate: Rate) -> str:
+    limits = formats.limits(rate)
+    return formats.rate(rate) + (f", between {limits}" if limits else "")
 
 
 def _share(point: Point) -> float | None:

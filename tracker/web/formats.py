@@ -14,9 +14,9 @@ from babel.numbers import format_currency, format_decimal
 from babel.units import format_unit
 from flask import Flask, g, has_request_context, request
 
-from tracker import days
+from tracker import clickcost, days
 from tracker.models import Workspace
-from tracker.money import Money
+from tracker.money import Money, Price, exponent
 from tracker.reports.campaign import Period
 from tracker.reports.comparison import Difference
 from tracker.reports.metrics import Rate
@@ -30,6 +30,8 @@ JUST_NOW_S = 5
 SMALL_RATE = 0.01
 NUMBERS_TRIED = (1000, 9999, 10_000, 123_456, 1_234_567, 12_345_678_901, -1000, -1_234_567)
 SMALL_POINTS = 0.001
+SHORT_MAX = 80  # characters of an address
+SMALL_PRICE = 10  # in minor units
 
 
 @lru_cache(maxsize=512)
@@ -107,6 +109,11 @@ def percent(value: float | None) -> str:
     return MISSING if value is None else f"{_scaled(value, _digits(value))} %"
 
 
+def axis_percent(value: float) -> str:
+    """A fraction on an axis: round ones without places, `0.25 %` where they are needed."""
+    return f"{_decimal(value * 100, '#,##0.##', number_locale())} %"
+
+
 def share(value: float) -> str:
     """An estimate, to whole percents."""
     return f"{number(round(value * 100))} %"
@@ -142,10 +149,15 @@ def signed_percent(value: float) -> str:
 
 
 def points(difference: Difference) -> str:
-    """A difference of two rates in percentage points: `+0.6 pt`."""
-    value = difference.difference
-    digits = 2 if abs(value) < SMALL_POINTS else 1
-    return f"{_sign(value)}{_scaled(abs(value), digits)} pt"
+    """A difference of two rates in percentage points: `+0.6 points`."""
+    return f"{signed_points(difference.difference)} points"
+
+
+def signed_points(value: float) -> str:
+    """A difference of fractions in percentage points, without the word: `+0.6`; 0 has no sign."""
+    digits = 2 if 0 < abs(value) < SMALL_POINTS else 1
+    text = _scaled(abs(value), digits)
+    return text if not round(abs(value) * 100, digits) else f"{_sign(value)}{text}"
 
 
 def _sign(value: float) -> str:
@@ -155,6 +167,19 @@ def _sign(value: float) -> str:
 def money(value: Money) -> str:
     # The currency's own number of places is settled in `amount`; CLDR's would drop the fillér of a forint.
     return format_currency(Decimal(value.amount), value.currency, locale=number_locale(), decimal_quantization=False)
+
+
+def click_cost(micros: int, currency: str) -> str:
+    """What one click cost, with all of its places."""
+    amount = Decimal(clickcost.amount(micros))
+    return format_currency(amount, currency, locale=number_locale(), decimal_quantization=False)
+
+
+def price(value: Price) -> str:
+    """Money for one of something: to the currency's places, and to two more where it is less than ten minor units."""
+    places = exponent(value.currency)
+    rounded = round(value.value, places if abs(value.value).scaleb(places) >= SMALL_PRICE else places + 2)
+    return format_currency(rounded, value.currency, locale=number_locale(), decimal_quantization=False)
 
 
 def decimal(value: Decimal) -> str:
@@ -208,6 +233,24 @@ def moment(value: datetime | int) -> str:
     at = days.from_ms(value) if isinstance(value, int) else value
     local = at.astimezone(zone())
     return f"{format_skeleton('yMMMd', local, locale=date_locale())}, {local:%H:%M:%S}"
+
+
+def since(value: datetime) -> str:
+    """An instant to the minute in the workspace's zone: `14:05`, with the day where it is not today."""
+    local = value.astimezone(zone())
+    is_today = local.date() == days.today(zone(), days.now())
+    return f"{local:%H:%M}" if is_today else f"{day(local.date())}, {local:%H:%M}"
+
+
+def weekday(value: date) -> str:
+    """`Saturday, 28 Nov`."""
+    return f"{format_date(value, 'EEEE', locale=date_locale())}, {day(value)}"
+
+
+def short(url: str) -> str:
+    """An address without its scheme, as a sentence may hold it."""
+    text = url.partition("://")[2] or url
+    return text if len(text) <= SHORT_MAX else f"{text[: SHORT_MAX - 1]}…"
 
 
 def iso(value: datetime | int) -> str:
@@ -271,6 +314,9 @@ def register(app: Flask) -> None:
         rate,
         limits,
         money,
+        click_cost,
+        price,
+        decimal,
         duration,
         day,
         full_day,
@@ -280,9 +326,13 @@ def register(app: Flask) -> None:
         ago,
         lag,
         signed_number,
+        signed_percent,
         size,
         value_of,
         multiple,
+        since,
+        weekday,
+        short,
     )
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(words=words, this_zone=zone)

@@ -11,6 +11,9 @@ from flask_wtf import FlaskForm
 from wtforms import PasswordField, SelectField, StringField, TextAreaField
 
 from tracker import callers
+from tracker.campaigning import ChangeEntry
+from tracker.campaigns import Budget
+from tracker.changelog import NOTE_MAX
 from tracker.errors import Invalid
 from tracker.filters import Typed
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES, LinkDraft
@@ -26,7 +29,7 @@ CLICK_ID_CHOICES = {
 # Fields that lie in the folded part of the form: an error in one of them opens it.
 FOLDED = frozenset(
     {"code", "id", "title", "tags", "expires_at", "fallback_url"}
-    | {"query_mode", "redirect_code", "click_id", "click_id_param", "referrer_policy"}
+    | {"query_mode", "redirect_code", "click_id", "click_id_param", "referrer_policy", "cost_param", "cost_currency"}
 )
 ZONES = sorted(available_timezones() - {"localtime"})
 LOCAL_TIME = "%Y-%m-%dT%H:%M"
@@ -67,6 +70,8 @@ class LinkForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no types
     click_id = select("Click id", CLICK_ID_CHOICES)
     click_id_param = text("Name of the click id")
     referrer_policy = select("Referrer policy", dict(zip(REFERRER_POLICIES, REFERRER_POLICIES, strict=True)))
+    cost_param = text("Cost of a click", placeholder="cost")
+    cost_currency = text("Currency of the cost", list="currencies", maxlength="3")
 
     def draft(self, zone: ZoneInfo) -> LinkDraft:
         """What was typed, as a draft. Raises Invalid for an instant that cannot be read."""
@@ -87,6 +92,8 @@ class LinkForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no types
             click_id_param=self._click_id_param(),
             referrer_policy=self.referrer_policy.data or REFERRER_POLICIES[0],
             fallback_url=self.fallback_url.data or None,
+            cost_param=self.cost_param.data or None,
+            cost_currency=self.cost_currency.data or None,
         )
 
     def changes(self, draft: LinkDraft) -> dict[str, Any]:
@@ -100,7 +107,8 @@ class LinkForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF ships no types
 
     def show(self, link: Link, zone: ZoneInfo) -> None:
         """Fills the fields from a stored link."""
-        for name in ("destination", "source", "medium", "content", "term", "title", "fallback_url", "code"):
+        same = "destination", "source", "medium", "content", "term", "title", "fallback_url", "code"
+        for name in (*same, "cost_param", "cost_currency"):
             self[name].data = getattr(link, name)
         self.campaign.data, self.id.data, self.tags.data = link.campaign.utm_campaign, link.utm_id, ", ".join(link.tags)
         self.query_mode.data, self.referrer_policy.data = link.query_mode, link.referrer_policy
@@ -115,7 +123,7 @@ def _whole(typed: str) -> int:
     return int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 10 else 0
 
 
-def _instant(typed: str | None, zone: ZoneInfo) -> datetime | None:
+def _instant(typed: str | None, zone: ZoneInfo, field: str = "expires_at") -> datetime | None:
     typed = (typed or "").strip()
     if not typed:
         return None
@@ -123,7 +131,7 @@ def _instant(typed: str | None, zone: ZoneInfo) -> datetime | None:
         local = datetime.fromisoformat(typed)
         return (local if local.tzinfo else local.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Invalid({"expires_at": "An instant is written like 2026-12-31T23:59."}) from None
+        raise Invalid({field: "An instant is written like 2026-12-31T23:59."}) from None
 
 
 class SignInForm(FlaskForm):  # type: ignore[misc]
@@ -188,6 +196,8 @@ class CampaignForm(FlaskForm):  # type: ignore[misc]
     attribution_model = select("Model of attribution", {word: names[0] for word, names in words.MODELS.items()})
     click_window_days = text("Days after a click", inputmode="numeric")
     view_window_days = text("Days after a view", inputmode="numeric")
+    budget = text("Budget", inputmode="decimal", placeholder="1500.00")
+    budget_currency = StringField("Currency", render_kw={"list": "currencies", "maxlength": "3", "autocomplete": "off"})
 
     def values(self) -> dict[str, Any]:
         """What was typed; days that are no number come out as one that no window has."""
@@ -195,13 +205,29 @@ class CampaignForm(FlaskForm):  # type: ignore[misc]
         for field in (self.click_window_days, self.view_window_days):
             typed = (field.data or "").strip()
             found[field.short_name] = int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 6 else -1
-        return found
+        currency = (self.budget_currency.data or "").strip().upper()
+        return found | {"budget": Budget((self.budget.data or "").strip(), currency)}
 
-    def show(self, campaign: Campaign) -> None:
+    def show(self, campaign: Campaign, currency: str) -> None:
         """Fills the fields from what is stored."""
         self.name.data, self.attribution_model.data = campaign.name, campaign.attribution_model
         self.click_window_days.data = str(campaign.click_window_days)
         self.view_window_days.data = str(campaign.view_window_days)
+        self.budget.data = campaign.budget.amount if campaign.budget else ""
+        self.budget_currency.data = campaign.budget.currency if campaign.budget else currency
+
+
+class NoteForm(FlaskForm):  # type: ignore[misc]
+    note = TextAreaField("Note", render_kw={"rows": "3", "maxlength": str(NOTE_MAX)})
+    at = StringField("When", render_kw={"type": "datetime-local"})
+
+    def instant(self, zone: ZoneInfo) -> datetime | None:
+        """When it was, as typed in the workspace's zone; None for now. Raises Invalid."""
+        return _instant(self.at.data, zone, "at")
+
+    def show(self, entry: ChangeEntry, zone: ZoneInfo) -> None:
+        """Fills the fields from what is stored."""
+        self.note.data, self.at.data = entry.note, entry.at.astimezone(zone).strftime(LOCAL_TIME)
 
 
 class SetUpForm(WorkspaceForm):

@@ -13,7 +13,7 @@ from tracker import campaigns, days, links, snippets
 from tracker.errors import Invalid, NotFound
 from tracker.extensions import db
 from tracker.models import Link, Workspace
-from tracker.reports import lastseen
+from tracker.reports import clickcosts, lastseen
 from tracker.services import services
 from tracker.web import preview, responses
 from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
@@ -87,6 +87,8 @@ def show(workspace: Workspace, code: str) -> ResponseReturnValue:
         click_id_param=services().settings.click_id_param if link.click_id_param is None else link.click_id_param,
         last_seen=lastseen.of_links(db.session(), services().store, [link], now)[link.id],
         is_old=lastseen.may_be_older(link, now),
+        currency=workspace.currency,
+        costs=clickcosts.of_link(services().store, link, now) if link.cost_param else None,
     )
 
 
@@ -150,6 +152,7 @@ def _builder(
         campaigns=campaigns.listed(db.session(), workspace, before_id=None, limit=CAMPAIGNS_OFFERED),
         public_url=services().public_url,
         click_id_param=services().settings.click_id_param,
+        currency=workspace.currency,
     )
 
 

@@ -11,12 +11,17 @@ from tracker import days
 from tracker.errors import Invalid
 from tracker.models import Workspace
 from tracker.reports import campaign as campaign_report
-from tracker.reports.campaign import Period
+from tracker.reports.campaign import COMPARISONS, Period
 from tracker.reports.filters import NAMES
 
 BARS_MAX = 120
 STEP_DAYS = {"hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 28.0}
-METRICS = ("clicks", "impressions", "conversions")
+COUNTS = ("clicks", "impressions", "conversions")
+RATES = ("ctr", "conversion_rate")
+METRICS = (*COUNTS, *RATES)
+PRESET_DAYS = (7, 14, 30, 90)
+NO_COMPARISON = "none"
+OWN = ("from", "to", "compare", "compare_from", "interval", "metric")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +35,14 @@ class Preset:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the query asks for, and what of it is shown. `errors` belong to the fields of the custom period."""
+    """What the query asks for, and what of it is shown. `errors` belong to the fields of the custom period.
+
+    `compare` says how `comparison` was chosen, which is None for none.
+    """
 
     period: Period
+    compare: str
+    comparison: Period | None
     presets: list[Preset]
     interval: str
     intervals: list[str]
@@ -45,7 +55,7 @@ class Choice:
 
     @property
     def is_custom(self) -> bool:
-        return not any(preset.chosen for preset in self.presets)
+        return self.compare != COMPARISONS[0] or not any(preset.chosen for preset in self.presets)
 
     def query(self, **changes: str | None) -> dict[str, str]:
         """The query of this page with some of it changed; None leaves a name out."""
@@ -60,7 +70,7 @@ class Choice:
 def choose(
     workspace: Workspace, args: Mapping[str, str], now: datetime, *, began_today: bool, kept: Mapping[str, str]
 ) -> Choice:
-    """Reads `from`, `to`, `interval` and `metric`. A period that cannot be read is answered with the default one.
+    """Reads the parameters of OWN. A period that cannot be read is answered with the default one.
 
     `kept` is what else the page's own links and forms have to say.
     """
@@ -74,26 +84,40 @@ def choose(
     fresh = began_today and not first and not last
     if fresh:
         period = Period(today, today)
+    compare, comparison, refused = _comparison(period, args)
     intervals = _intervals(period)
     interval = args.get("interval", "")
     return Choice(
         period=period,
+        compare=compare,
+        comparison=comparison,
         presets=_presets(period, today),
         interval=interval if interval in intervals else _usual_interval(period, intervals),
         intervals=intervals,
         metric=args["metric"] if args.get("metric") in METRICS else METRICS[0],
         began_today=fresh,
         shows_today=period.last < today,
-        typed={name: args[name] for name in ("from", "to", "interval", "metric") if args.get(name)} | dict(kept),
+        typed={name: args[name] for name in OWN if args.get(name)} | dict(kept),
         kept=kept,
-        errors=errors,
+        errors={**errors, **refused},
     )
+
+
+def _comparison(period: Period, args: Mapping[str, str]) -> tuple[str, Period | None, Mapping[str, str]]:
+    """What the period is compared with: how that was chosen, the other period, and why it could not be read."""
+    how = args.get("compare", "").strip() or COMPARISONS[0]
+    if how == NO_COMPARISON:
+        return how, None, {}
+    try:
+        return how, campaign_report.read_comparison(period, how, args.get("compare_from", "").strip()), {}
+    except Invalid as refusal:
+        return COMPARISONS[0], period.before, refusal.errors
 
 
 def _presets(period: Period, today: date) -> list[Preset]:
     yesterday = today - timedelta(days=1)
-    choices = [(f"{n} d", Period(today - timedelta(days=n), yesterday)) for n in (7, 14, 30)]
-    choices.append(("Today", Period(today, today)))
+    choices = [("Today", Period(today, today))]
+    choices += [(f"{n} d", Period(today - timedelta(days=n), yesterday)) for n in PRESET_DAYS]
     return [Preset(name, choice, choice == period) for name, choice in choices]
 
 

@@ -11,6 +11,7 @@ from tracker import accounts, days
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.models import Workspace
+from tracker.reports import attention
 from tracker.services import services
 from tracker.web.access import signed_in
 from tracker.web.forms import SettingsForm, TokenForm
@@ -70,13 +71,15 @@ def _page(
         form = SettingsForm(formdata=None)
         form.workspace.data, form.timezone.data = workspace.name, workspace.timezone
         form.currency.data, form.fallback_url.data = workspace.currency, workspace.fallback_url
+    health = services().health(days.to_ms(days.now()))
     return render_template(
         "settings/index.html",
         workspace=workspace,
         form=form,
         token_form=token_form or TokenForm(formdata=None),
         errors=errors or {},
-        health=services().health(days.to_ms(days.now())),
+        health=health,
+        needs=attention.of_machine(health),
         tokens=accounts.tokens(db.session(), workspace),
         secret=secret,
         public_url=services().public_url,

@@ -1,4 +1,4 @@
-"""What can be set of a campaign: its name, and how long after a click or a view a conversion is its own."""
+"""What can be set of a campaign: its name, its budget, and how long after a click or a view a conversion is its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ responses.add_not_found(pages)
 def show(workspace: Workspace, slug: str) -> ResponseReturnValue:
     campaign = campaigns.find(db.session(), workspace, slug)
     form = CampaignForm(formdata=None)
-    form.show(campaign)
+    form.show(campaign, workspace.currency)
     return _page(campaign, form)
 
 

@@ -105,6 +105,17 @@ REASONS = {
     "address_not_allowed": "from an address that may not report",
     "test": "test",
 }
+# How bad a need is: its tone, its mark, and its word.
+SEVERITIES = {"bad": ("error", "!", "Urgent"), "warning": ("warning", "?", "Worth a look")}
+# What is wrong with a destination that was asked for, after its address.
+FAILURES = {
+    "name_unknown": "has no host: its name does not resolve",
+    "unreachable": "does not answer",
+    "too_slow": "takes too long to answer",
+    "certificate": "has no valid certificate",
+    "redirects_endless": "redirects without end",
+    "redirect_malformed": "redirects to something that is no address",
+}
 # How a click is known to have led to a sale.
 TOUCHED = {
     "report": "named by the report",
@@ -121,6 +132,14 @@ MODELS = {
     "linear": ("Linear", "The same to each click."),
     "time_decay": ("Time decay", "Half as much for each 7 days earlier."),
     "position_based": ("Position based", "40 % to the first and to the last, 20 % to those between."),
+}
+COST_ORIGINS = {
+    "form": "by hand",
+    "api": "API",
+    "google": "Google Ads",
+    "meta": "Meta Ads Manager",
+    "microsoft": "Microsoft Advertising",
+    "csv": "plain file",
 }
 QUERY_MODES = {
     "link_wins": "Keep the link's utm_* values, append the visitor's other parameters",
@@ -145,6 +164,8 @@ DIMENSIONS = {
     "browser": ("Browsers", "Browser"),
 }
 FIELDS = {"link": "Link", "content": "Content", "source": "Source", "medium": "Medium", "term": "Term"}
+FIELD_TITLES = {"link": "Links", "content": "Contents", "source": "Sources", "medium": "Mediums", "term": "Terms"}
+FILTERS = FIELDS | {name: title for name, (_, title) in DIMENSIONS.items()}
 CHANNELS = {
     "search": "Search",
     "social": "Social media",
@@ -207,6 +228,11 @@ def quality_source(row: Quality, by: str) -> str:
     if by == "way" or row.name == row.via:
         return WAYS.get(row.via or "", row.name or "others")
     return f"{row.name or 'no user agent'} ({row.via}s)" if row.via else row.name or "others"
+
+
+def failure(answer: str) -> str:
+    """What a destination does instead of showing its page, by the status or name that a check noted."""
+    return FAILURES.get(answer, f"answers {answer}")
 
 
 def via(word: str) -> str:

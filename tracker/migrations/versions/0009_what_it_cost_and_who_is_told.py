@@ -1,4 +1,4 @@
-"""costs, budgets and rates; what was changed; reports that are shared and sent; how many conversions are approved
+"""costs, budgets and rates; changes; shared and sent reports; how many conversions are approved; packs of events
 
 Revision: 0009, after 0008. The sums of conversions learn how many of them are approved, made of their rows.
 """
@@ -39,13 +39,23 @@ def upgrade() -> None:
         op.create_table(
             table,
             *(sa.Column(name, sa.Integer(), autoincrement=False, nullable=False) for name in keys),
-            *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("n", "micros")),
+            *(sa.Column(name, sa.BigInteger(), nullable=False) for name in ("n", "micros", "unread_n")),
             sa.PrimaryKeyConstraint(*keys, name=op.f(f"pk_{table}")),
             sqlite_with_rowid=False,
         )
+    op.create_table(
+        "event_packs",
+        *(sa.Column(name, sa.Integer(), autoincrement=False, nullable=False) for name in ("campaign_id", "start")),
+        sa.Column("until", sa.Integer(), nullable=False),
+        sa.Column("n", sa.BigInteger(), nullable=False),
+        sa.Column("columns", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("campaign_id", "start", name=op.f("pk_event_packs")),
+    )
+    op.create_index(op.f("ix_event_packs_start"), "event_packs", ["start"])
     _make_change_log()
     _make_costs()
     _make_shared()
+    _make_checks()
 
 
 def _count_approved(table: str, step: str, ms: int, axis: int, at_ms: str) -> None:
@@ -159,12 +169,35 @@ def _make_shared() -> None:
             sa.Column("next_at", instant(), nullable=False),
             sa.Column("sent_at", instant()),
             sa.Column("failed_at", instant()),
+            sa.Column("attempts", sa.Integer(), nullable=False),
             sa.Column("failure", sa.Text()),
             sa.UniqueConstraint("token", name=op.f("uq_report_mails_token")),
         ],
         to=("workspace", "campaign"),
         indexes=("workspace_id", "campaign_id", "next_at"),
         unique=("workspace_id", "campaign_id", "recipient"),
+    )
+
+
+def _make_checks() -> None:
+    _make(
+        "destination_checks",
+        [
+            sa.Column("id", sa.Integer(), nullable=False),
+            sa.Column("workspace_id", sa.Integer(), nullable=False),
+            sa.Column("digest", sa.LargeBinary(32), nullable=False),
+            sa.Column("url", sa.Text(), nullable=False),
+            sa.Column("link_ids", sa.JSON(), nullable=False),
+            sa.Column("checked_at", sa.DateTime(), nullable=False),
+            sa.Column("next_at", sa.DateTime(), nullable=False),
+            sa.Column("outcome", sa.String(16), nullable=False),
+            sa.Column("answer", sa.String(40), nullable=False),
+            sa.Column("failures", sa.Integer(), nullable=False),
+            sa.Column("failed_since", sa.DateTime()),
+        ],
+        to=("workspace",),
+        indexes=("next_at",),
+        unique=("workspace_id", "digest"),
     )
 
 
@@ -190,8 +223,8 @@ def _make(
 
 def downgrade() -> None:
     for table in (
-        *("report_mails", "shared_reports", "exchange_rates", "costs", "change_log"),
-        *("cost_days", "cost_quarters"),
+        *("destination_checks", "report_mails", "shared_reports", "exchange_rates", "costs", "change_log"),
+        *("event_packs", "cost_days", "cost_quarters"),
     ):
         op.drop_table(table)
     for table, columns in ADDED.items():
