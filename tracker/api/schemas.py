@@ -293,6 +293,43 @@ class StatsQuery(Filtered):
     )
 
 
+class VariantsQuery(Schema):
+    from_ = fields.String(
+        data_key="from",
+        load_default=None,
+        metadata={"description": "First local date; without dates all since it began."},
+    )
+    to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
+    links = fields.String(
+        load_default="", metadata={"description": "Codes of links to compare with each other, with commas between."}
+    )
+    control = fields.String(
+        load_default=None, metadata={"description": "The code of the link that others are held against; the oldest."}
+    )
+    split = fields.String(
+        load_default="",
+        metadata={"description": "How the traffic was meant to be split, as 50,50 in the order of links."},
+    )
+
+
+class PlannerQuery(Schema):
+    baseline = fields.String(load_default=None, metadata={"description": "The rate now, in percent: 2.4 is 2.4 %."})
+    lift = fields.String(load_default=None, metadata={"description": "The smallest lift worth having; 20 unless told."})
+    unit = fields.String(
+        load_default=None,
+        validate=validate.OneOf(["relative", "points"]),
+        metadata={"description": "Whether a lift is in percent of the rate (unless told) or in points."},
+    )
+    power = fields.String(load_default=None, metadata={"description": "In percent; 80 unless told."})
+    significance = fields.String(load_default=None, metadata={"description": "In percent, two-sided; 5 unless told."})
+    variants = fields.String(load_default=None, metadata={"description": "How many, with the one there is; 2."})
+    daily = fields.String(load_default=None, metadata={"description": "Trials a day of all variants together."})
+    campaign = fields.String(
+        load_default=None, metadata={"description": "A campaign's slug, to take baseline and daily traffic from."}
+    )
+    metric = fields.String(load_default="conversion_rate", validate=validate.OneOf(["ctr", "conversion_rate"]))
+
+
 def _flat(messages: Any, path: str = "") -> dict[str, str]:
     """Marshmallow's nested messages as one sentence a field, `tags.0` for what lies inside a list."""
     if isinstance(messages, dict):

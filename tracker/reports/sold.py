@@ -118,6 +118,16 @@ def of_campaigns_by_day(
     return found
 
 
+def by_link_of(session: Session, campaign_ids: Sequence[int], start: int, end: int) -> dict[tuple[int, int], int]:
+    """How many conversions several campaigns have by the day of their click, by campaign and link (0: of none)."""
+    found: dict[tuple[int, int], int] = {}
+    for at in range(0, len(campaign_ids), CAMPAIGNS_AT_ONCE):
+        of: Of = {"campaign_id": padded(sorted(campaign_ids[at : at + CAMPAIGNS_AT_ONCE])), "axis": int(Axis.CLICK)}
+        query, given = over(sale_quarters, sale_days, ("campaign_id", "link_id"), of, start, end)
+        found |= {(campaign_id, link_id): int(n) for campaign_id, link_id, n, *_ in session.execute(query, given) if n}
+    return found
+
+
 class Sold(NamedTuple):
     """Conversions whose click had the same value of a dimension, in one currency."""
 

@@ -94,7 +94,7 @@ def look_at(session: Session, store: EventStore, workspace: Workspace, until: da
     weekdays = [yesterday - timedelta(weeks=week) for week in range(drops.WEEKS + 1)]
     runs = [days.bucket_range(day, day, zone) for day in weekdays]
     end = days.bucket_of(until) + 1
-    came = _read(session, store, names, [(end - DAY, end), *runs[:2]])
+    came = _read(session, store, names, [(end - DAY, end), *runs[:2], (end - 8 * DAY, end - 7 * DAY)])
     reader = _Reader(session, store, until, end, weekdays, runs, came)
     found = list(reader.silent(names))
     silent = {campaign_id for campaign_id, _ in found}
@@ -125,7 +125,10 @@ def _read(session: Session, store: EventStore, campaign_ids: Collection[int], ru
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads on of those campaigns that look suspicious. `came` is of the last 24 hours, yesterday and a week before."""
+    """Reads on of those campaigns that look suspicious.
+
+    `came` is of the last 24 hours, yesterday, the same weekday a week before, and these 24 hours a week before.
+    """
 
     session: Session
     store: EventStore
@@ -156,7 +159,7 @@ class _Reader:
 
     def _hits_may_be_silent(self, campaign_id: int) -> bool:
         """Whether nothing of a kind came in the last 24 hours that came yesterday or a week before."""
-        now, *before = (self.came.get((campaign_id, run), NOTHING)[:2] for run in range(3))
+        now, *before = (self.came.get((campaign_id, run), NOTHING)[:2] for run in range(4))
         return any(not n and any(earlier) for n, *earlier in zip(now, *before, strict=True))
 
     def _sells_nothing(self, campaign_id: int) -> bool:

@@ -432,6 +432,14 @@ class EventStore(Protocol):
         """Drops who has been seen on days (counted from 1970, UTC) whose salt is gone."""
         ...
 
+    def pack(self, now: datetime, within_s: float) -> int:
+        """Copies events of quarters that are long over, the latest first, so that `select` reads them more quickly.
+
+        Goes on for so long; answers how many runs of quarters are done, 0 where nothing is left to do. What is changed
+        afterwards is copied anew. It may be stopped at any time.
+        """
+        ...
+
     def whole_days(self) -> Sequence[int]:
         """The UTC days, counted from 1970, that hold anything and whose raw events are all still there."""
         ...

@@ -41,7 +41,7 @@ from tracker.stores.rollups import (
     rollups,
 )
 from tracker.stores.rows import ID, chunks, older, stored, texts_by_id
-from tracker.summing import Of, over, padded
+from tracker.summing import Of, freeze, over, padded
 from tracker.sums import StoreMark
 
 PRUNED_BEFORE = "pruned_before_ms"
@@ -125,7 +125,8 @@ class SqlReader:
         selection: Selection,
         dimensions: Sequence[Dimension] = (),
     ) -> Selected:
-        with self._engine.connect() as connection:
+        with self._engine.begin() as connection:
+            freeze(connection)
             return selecting.tally(connection, self._dialect, campaign_id, spans, step, selection, dimensions)
 
     def raw_since_ms(self) -> int:

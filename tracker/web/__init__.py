@@ -1,4 +1,4 @@
-"""The pages: server-rendered, one file per area, everything under /app but for the public one on privacy."""
+"""The pages: server-rendered, one file per area; all under /app but for those on privacy and shared reports."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tracker.web import (
     debugger,
     events,
     exchange,
+    exports,
     filters,
     formats,
     identities,
@@ -25,9 +26,13 @@ from tracker.web import (
     install,
     leftout,
     links,
+    planner,
     privacy,
     responses,
     settings,
+    shared,
+    sharing,
+    variants,
     windows,
 )
 
@@ -53,6 +58,10 @@ AREAS = (
     costimports.pages,
     exchange.pages,
     changelog.pages,
+    sharing.pages,
+    exports.pages,
+    variants.pages,
+    planner.pages,
 )
 
 
@@ -63,3 +72,4 @@ def register(app: Flask) -> None:
     for area in AREAS:
         app.register_blueprint(area, url_prefix="/app")
     app.register_blueprint(privacy.pages)
+    app.register_blueprint(shared.pages)

@@ -104,7 +104,10 @@ def title(entry: ChangeEntry, link: Any) -> str:
         return "campaign made"
     if len(fields) == 1 and entry.kind in ("budget", "cost"):
         ((name, (was, is_now)),) = fields.items()
-        return cropped(_moved(label(name), _value(name, was), _value(name, is_now)), TITLE_MAX)
+        named = label(name) if entry.kind == "budget" else f"cost, {name}:"
+        return cropped(_moved(named, _value(name, was), _value(name, is_now)), TITLE_MAX)
+    if entry.kind == "cost":
+        return f"cost: {len(fields)} entries changed"
     return f"{KINDS.get(entry.kind, entry.kind)}: {_changed(fields)}" if len(fields) > 1 else _changed(fields)
 
 

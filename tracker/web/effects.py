@@ -176,17 +176,15 @@ def _sentences(found: BeforeAfter, before: Totals, after: Totals, rates: dict[st
         difference = rates[name]
         if difference is None:
             continue
-        was, is_now = getattr(before, name), getattr(after, name)
-        told = f"{title}: {formats.rate(was)} → {formats.rate(is_now)}, {formats.points(difference)}"
-        if difference.low is not None and difference.high is not None:
-            low, high = (formats.points(Difference(limit, None, None)) for limit in (difference.low, difference.high))
-            told += f", between {low} and {high}: {_verdict(found, name, difference)}"
-        said.append(f"{told}.")
+        told = changes.of_rate(difference, getattr(after, name), getattr(before, name))
+        if told is not None:
+            verdict = _verdict(found, name, difference, told.verdict)
+            said.append(f"{title}: {told.text}{f': {verdict}' if verdict else ''}.")
     return said
 
 
-def _verdict(found: BeforeAfter, name: str, difference: Difference) -> str:
+def _verdict(found: BeforeAfter, name: str, difference: Difference, usual: str | None) -> str | None:
     """A rate that seems to have fallen while conversions still come in has perhaps not fallen at all."""
     if name == "conversion_rate" and found.is_immature and difference.difference < 0:
         return "too early to say, for conversions are still coming in"
-    return "likely real" if difference.is_real else "could be chance"
+    return usual

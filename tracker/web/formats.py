@@ -30,8 +30,8 @@ JUST_NOW_S = 5
 SMALL_RATE = 0.01
 NUMBERS_TRIED = (1000, 9999, 10_000, 123_456, 1_234_567, 12_345_678_901, -1000, -1_234_567)
 SMALL_POINTS = 0.001
-SMALL_PRICE = 10  # in minor units
 SHORT_MAX = 80  # characters of an address
+SMALL_PRICE = 10  # in minor units
 
 
 @lru_cache(maxsize=512)
@@ -169,17 +169,17 @@ def money(value: Money) -> str:
     return format_currency(Decimal(value.amount), value.currency, locale=number_locale(), decimal_quantization=False)
 
 
+def click_cost(micros: int, currency: str) -> str:
+    """What one click cost, with all of its places."""
+    amount = Decimal(clickcost.amount(micros))
+    return format_currency(amount, currency, locale=number_locale(), decimal_quantization=False)
+
+
 def price(value: Price) -> str:
     """Money for one of something: to the currency's places, and to two more where it is less than ten minor units."""
     places = exponent(value.currency)
     rounded = round(value.value, places if abs(value.value).scaleb(places) >= SMALL_PRICE else places + 2)
     return format_currency(rounded, value.currency, locale=number_locale(), decimal_quantization=False)
-
-
-def click_cost(micros: int, currency: str) -> str:
-    """What one click cost, with all of its places."""
-    amount = Decimal(clickcost.amount(micros))
-    return format_currency(amount, currency, locale=number_locale(), decimal_quantization=False)
 
 
 def decimal(value: Decimal) -> str:
@@ -314,9 +314,9 @@ def register(app: Flask) -> None:
         rate,
         limits,
         money,
+        click_cost,
         price,
         decimal,
-        click_cost,
         duration,
         day,
         full_day,
