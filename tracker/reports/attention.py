@@ -213,8 +213,9 @@ def _of_machine(machine: Machine) -> Iterator[Need]:
 def _failing(session: Session, store: EventStore, workspace: Workspace, now: datetime) -> Iterator[Need]:
     for found in destinationchecks.failing(session, workspace, now):
         campaigns = {link.campaign_id for link in found.links}
-        clicks = store.clicks_by_link(campaigns, days.bucket_of(found.since), days.bucket_of(now) + 1)
-        lost = sum(clicks.get(link.id, 0) for link in found.links)
+        since, end = days.bucket_of(found.since), days.bucket_of(now) + 1
+        clicks = destinationchecks.clicks_by_link(store, campaigns, since, end)
+        lost = sum(clicks[link.id] for link in found.links)
         campaign = found.links[0].campaign
         yield Need(
             "destination_failing",
