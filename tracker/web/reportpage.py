@@ -20,7 +20,7 @@ from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
 from tracker.reports.metrics import Totals
 from tracker.services import services
-from tracker.web import attribution, breakdowns, changes, drawing, heat, periods
+from tracker.web import attribution, breakdowns, changelog, changes, drawing, heat, periods, standing, variants
 
 
 def context(
@@ -61,6 +61,8 @@ def context(
     if hides_money:
         found = without_money(found)
     today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
+    # What was changed, and why, is told to those who may change something.
+    markers = [] if is_shared else changelog.markers(db.session(), campaign, choice.period, zone)
     return {
         "report": found,
         "choice": choice,
@@ -85,7 +87,11 @@ def context(
         "breakdowns": breakdowns.tables(found, whole),
         "whole": whole,
         "week": heat.draw(found.week, choice.metric) if found.week else None,
-        "charts": drawing.charts(found, choice.metric),
+        # Of other campaigns a shared page tells nothing.
+        "benchmark": None if is_shared else _standing(workspace, campaign, found, now),
+        "charts": drawing.charts(found, choice.metric, markers),
+        "markers": markers,
+        "variants": None if whole else variants.summary(found, with_link=not is_shared),
         "left_out": filtered.build(store, workspace, [campaign.id], choice.period, with_hits=False),
         "unmatched": 0 if is_shared else conversions.unmatched_count(db.session(), workspace),
         "lag_s": services().lag_s(days.to_ms(now)),
@@ -131,6 +137,16 @@ def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> a
     return attribution.shown(credited, ways, found.views, campaign.attribution_model)
 
 
+def _standing(
+    workspace: Workspace, campaign: Campaign, found: CampaignReport, now: datetime
+) -> standing.Standing | None:
+    """`None` where the page is cut down: others are known as a whole."""
+    groups = found.groups.get("medium")
+    if not groups or found.filters.given:
+        return None
+    return standing.said(services().benchmark(db.session(), workspace, campaign, groups, now))
+
+
 def _filters(args: Mapping[str, str]) -> tuple[Filters, Mapping[str, str]]:
     """The filters asked for, and why they are none where they cannot be used."""
     try:
@@ -153,4 +169,5 @@ def _changes(report: CampaignReport) -> dict[str, changes.Change | None]:
         name: changes.of_rate(rates.get(name), getattr(report.totals, name), getattr(before, name))
         for name in ("ctr", "conversion_rate")
     }
+    found |= changes.of_finances(report.totals, before)
     return found | {money.currency: changes.of_money(money, before.revenue) for money in report.totals.revenue}
