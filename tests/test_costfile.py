@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -13,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from tests.conftest import OWNER
 from tracker import campaigns, costfile, costs, costsheet
+from tracker.config import Settings
 from tracker.costfile import Plan
 from tracker.errors import Invalid, NotFound
 from tracker.models import Campaign, Link, Workspace
@@ -42,7 +46,7 @@ GOOGLE_GERMAN = (
     "Spring Sale\t2026-11-02\tEUR\t12,00\t1.000\t3\n"
     "Gesamt: Konto\t --\tEUR\t1.216,50\t13.345\t313\n"
 )
-META = """\ufeffCampaign name,Day,Campaign delivery,Amount spent (USD),Impressions,Link clicks,Reporting starts,Reporting ends
+META = """\ufeffCampaign name,Day,Delivery,Amount spent (USD),Impressions,Link clicks,Reporting starts,Reporting ends
 ,2026-11-01,,35.5,900,12,2026-11-01,2026-11-02
 spring-sale,2026-11-01,active,20.25,500,7,2026-11-01,2026-11-02
 spring-sale,2026-11-02,active,15.25,400,5,2026-11-01,2026-11-02
@@ -216,13 +220,13 @@ def test_the_same_file_twice_changes_nothing_and_a_later_one_replaces_its_days(
 ) -> None:
     first = plan(GOOGLE)
     assert first.counts == {"new": 2}
-    assert costfile.store(session, workspace, first, who=OWNER, now=NOW) == (2, 0, 0)
+    assert costfile.store(session, workspace, first, now=NOW) == (2, 0, 0)
     again = plan(GOOGLE)
     assert again.counts == {"unchanged": 2}
-    assert costfile.store(session, workspace, again, who=OWNER, now=NOW) == (0, 0, 2)
+    assert costfile.store(session, workspace, again, now=NOW) == (0, 0, 2)
     later = plan(GOOGLE.replace("0.00,0,0", "4.00,9,1"))
     assert later.counts == {"replaced": 1, "unchanged": 1}
-    assert costfile.store(session, workspace, later, who=OWNER, now=NOW) == (0, 1, 1)
+    assert costfile.store(session, workspace, later, now=NOW) == (0, 1, 1)
     found = costs.listed(session, campaign, before_id=None, limit=9)
     assert sorted((cost.first_on.day, cost.minor, cost.origin) for cost in found) == [
         (1, 120_450, "google"),
@@ -253,7 +257,7 @@ def test_of_a_file_with_a_row_that_cannot_be_read_nothing_is_stored(
     assert [fault.row for fault in found.faults] == [4]
     assert reason in found.faults[0].reason
     with pytest.raises(Invalid):
-        costfile.store(session, workspace, found, who=OWNER, now=NOW)
+        costfile.store(session, workspace, found, now=NOW)
     assert costs.listed(session, campaign, before_id=None, limit=9) == []
 
 
@@ -327,3 +331,33 @@ def test_a_file_waits_for_a_day_for_its_own_workspace_only(tmp_path: Path, works
         costfile.find(tmp_path, workspace, kept.name)
     with pytest.raises(Invalid):
         costfile.keep(tmp_path, workspace, io.BytesIO(b"x" * (costfile.BYTES_MAX + 1)), NOW)
+
+
+def test_the_command_stores_a_file_all_or_none(settings: Settings, session: Session, campaign: Campaign) -> None:
+    def run(text: str, *options: str) -> subprocess.CompletedProcess[str]:
+        environ = os.environ | {
+            "TRACKER_DATA_DIR": str(settings.data_dir),
+            "TRACKER_DATABASE_URL": settings.database_url,
+        }
+        command = [sys.executable, "-m", "tracker.cli", "cost", "import", "-", "--json", *options]
+        return subprocess.run(command, capture_output=True, text=True, env=environ, input=text, timeout=100)
+
+    def stored() -> int:
+        session.expire_all()
+        return len(costs.listed(session, campaign, before_id=None, limit=9))
+
+    tried = run(GOOGLE, "--dry-run")
+    assert json.loads(tried.stdout) == {"format": "google", "new": 2, "replaced": 0, "unchanged": 0, "left_out": 2}
+    assert "“brand” is left out, 7.25 EUR: No campaign is called so." in tried.stderr
+    assert stored() == 0
+    refused = run(GOOGLE.replace("2026-11-02,EUR", "2026-11-31,EUR"))
+    assert refused.returncode == 1
+    assert "row 5: There is no day “2026-11-31”." in refused.stderr
+    assert stored() == 0
+    done = run(GOOGLE, "--source", "google", "--map", "brand=spring-sale")
+    assert json.loads(done.stdout)["left_out"] == 1
+    assert sorted((cost.scope, cost.minor) for cost in costs.listed(session, campaign, before_id=None, limit=9)) == [
+        ("source:google", 0),
+        ("source:google", 121_175),
+    ]
+    assert run(MICROSOFT.replace("11/14/2026", "11/2/2026")).returncode == 1

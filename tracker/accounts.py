@@ -36,6 +36,19 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def hash_password(password: str) -> str:
+    """What is stored of a password that something other than an account is locked by."""
+    return _hasher.hash(password)
+
+
+def is_password(hashed: str, password: str) -> bool:
+    """Whether a password is the one that was hashed."""
+    try:
+        return _hasher.verify(hashed, password)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
 def account_refusals(email: str, password: str) -> dict[str, str]:
     errors = {}
     name, at, host = email.partition("@")

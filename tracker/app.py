@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
@@ -25,18 +24,12 @@ from tracker.edge.spool import Spool
 from tracker.edge.wsgi import Environ, StartResponse, WsgiEdge
 from tracker.extensions import csrf, db, engine_options, login, open_engine
 from tracker.fetching import Fetcher
+from tracker.resources import resource_dir
 from tracker.services import Services
 from tracker.stores import open_store
 
 REQUEST_MAX_BYTES = 4 * 1024 * 1024
 PAGE_THREADS = 10
-PACKAGE = Path(__file__).resolve().parent
-
-
-def resource_dir(name: str) -> Path:
-    """A top-level folder of the checkout, or its copy inside an installed wheel."""
-    inside = PACKAGE / name
-    return inside if inside.is_dir() else PACKAGE.parent / name
 
 
 def create_app(settings: Settings | None = None) -> Flask:

@@ -131,7 +131,7 @@ class SharedReport(Base):
     query: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     shows_money: Mapped[bool] = mapped_column(default=True)
     password_hash: Mapped[str | None] = mapped_column(String(255))
-    logo: Mapped[bytes | None] = mapped_column(LargeBinary)
+    logo: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     logo_type: Mapped[str | None] = mapped_column(String(32))
     created_by: Mapped[str] = mapped_column(String(WHO_MAX))
     created_at: Mapped[datetime] = mapped_column(Instant, default=_now)
@@ -143,7 +143,8 @@ class ReportMail(Base):
     """A report sent by e-mail every week, on a weekday (0 is Monday) and an hour of the workspace's zone.
 
     `next_at` is moved on in the same transaction that takes it up, before it is sent: a crash leaves one out and sends
-    none twice. `token` is what its link to unsubscribe says.
+    none twice. `token` is what its link to unsubscribe says. `attempts` have failed since the last regular
+    time.
     """
 
     __tablename__ = "report_mails"
@@ -160,4 +161,5 @@ class ReportMail(Base):
     next_at: Mapped[datetime] = mapped_column(Instant, index=True)
     sent_at: Mapped[datetime | None] = mapped_column(Instant)
     failed_at: Mapped[datetime | None] = mapped_column(Instant)
+    attempts: Mapped[int] = mapped_column(default=0)
     failure: Mapped[str | None] = mapped_column(Text)

@@ -9,10 +9,9 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -29,8 +28,10 @@ from tracker import (
     bulk,
     campaigns,
     cli_conversions,
+    cli_costs,
     cli_keys,
     cli_privacy,
+    cli_rollups,
     days,
     linkfile,
     links,
@@ -38,7 +39,6 @@ from tracker import (
     sheets,
     snippets,
 )
-from tracker.audit import Audit
 from tracker.config import Settings, ensure_data_dir
 from tracker.destinations import OwnDomain
 from tracker.errors import Invalid, TrackerError
@@ -48,7 +48,7 @@ from tracker.links import LinkDraft
 from tracker.pipeline.segments import lag_s
 from tracker.reports import campaign as reports
 from tracker.reports.filters import NAMES, Filters, read
-from tracker.stores import Drift, open_store
+from tracker.stores import open_store
 
 ERRORS_SHOWN_MAX = 50
 
@@ -78,9 +78,11 @@ def main() -> None:
 
 
 main.add_command(cli_conversions.group)
+main.add_command(cli_costs.group)
 main.add_command(cli_privacy.export)
 main.add_command(cli_privacy.forget)
 main.add_command(cli_keys.keys)
+main.add_command(cli_rollups.group)
 
 
 def _print_json(content: Any) -> None:
@@ -276,53 +278,6 @@ def _filters(only: tuple[str, ...]) -> Filters:
             raise Invalid({name: "A report is cut down to one value of each."})
         given[name] = value
     return read(given)
-
-
-@main.group("rollups")
-def rollups_group() -> None:
-    """Hold the sums that reports read against the raw events and the conversions."""
-
-
-@rollups_group.command("verify")
-@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day, inclusive.")
-@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, inclusive.")
-@click.option("--json", "as_json", is_flag=True)
-def rollups_verify(first: datetime | None, last: datetime | None, as_json: bool) -> None:
-    """Count each day's raw events and conversions anew and tell where a sum differs; then the exit code is 1."""
-    found = _audit(first, last, Audit.drifts)
-    if as_json:
-        _print_json([drift._asdict() for _, drifts in found for drift in drifts])
-    else:
-        printing.drifts(Console(), found)
-    if any(drifts for _, drifts in found):
-        sys.exit(1)
-
-
-@rollups_group.command("repair")
-@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), help="First UTC day, inclusive.")
-@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), help="Last UTC day, inclusive.")
-def rollups_repair(first: datetime | None, last: datetime | None) -> None:
-    """Make the rollups of each day that differs anew. It may be stopped at any time, and started again."""
-    found = _audit(first, last, Audit.repair)
-    mended = [day for day, drifts in found if drifts]
-    click.echo(f"{len(found)} days looked at, the rollups of {len(mended)} made anew")
-
-
-def _audit(
-    first: datetime | None, last: datetime | None, look: Callable[[Audit, int], list[Drift]]
-) -> list[tuple[date, list[Drift]]]:
-    """Looks at each day that can be judged, in the order of time; progress goes to a terminal."""
-    with _workspace() as (_, engine, _, _):
-        audit = Audit(engine, open_store(engine))
-        chosen = [(date(1970, 1, 1) + timedelta(days=day), day) for day in audit.days]
-        chosen = [
-            (on, day)
-            for on, day in chosen
-            if (first is None or on >= first.date()) and (last is None or on <= last.date())
-        ]
-        console = Console(stderr=True)
-        with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-            return [(on, look(audit, day)) for on, day in progress.track(chosen, description="Days")]
 
 
 @main.command()

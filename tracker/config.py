@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tracker import addresses, clickid, countries
+from tracker import addresses, clickid, countries, smtp
 from tracker.errors import SettingError
 
 PREFIX = "TRACKER_"
@@ -123,6 +123,25 @@ def _networks(name: str, text: str | None) -> tuple[addresses.Network, ...]:
         raise SettingError(f"{name} lists networks like 10.1.0.0/16, parted by commas: {error}.") from None
 
 
+def _smtp(name: str, text: str | None) -> smtp.Server | None:
+    """The text itself is not repeated in a refusal: it may hold a password."""
+    try:
+        return smtp.read(text) if text else None
+    except ValueError as error:
+        raise SettingError(f"{name} is like smtp://user:password@mail.example:587: {error}.") from None
+
+
+def _sender(name: str, text: str | None, is_needed: bool) -> str | None:
+    """An address, or a name with one, as `Reports <reports@example.org>`."""
+    if text is None:
+        if is_needed:
+            raise SettingError(f"{name} names whom mail comes from, where TRACKER_SMTP_URL is set.")
+        return None
+    if not smtp.is_sender(text):
+        raise SettingError(f"{name} is an address, or a name and one like Reports <reports@example.org>, not “{text}”.")
+    return text
+
+
 def ensure_data_dir(folder: Path) -> None:
     """Makes the data folder, for its owner only. Raises SettingError where it cannot be written."""
     try:
@@ -152,6 +171,8 @@ class Settings:
     geo_db: Path | None = None
     checker_allow: tuple[addresses.Network, ...] = ()
     destination_checks_hours: int = CHECKS_HOURS
+    smtp: smtp.Server | None = None
+    mail_from: str | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -164,6 +185,7 @@ class Settings:
         events_url = _text(env, "EVENTS_URL")
         if events_url not in (None, database_url):
             raise SettingError("TRACKER_EVENTS_URL: this version keeps events in TRACKER_DATABASE_URL; leave it unset.")
+        smtp_url = _text(env, "SMTP_URL")
         return cls(
             data_dir=data_dir,
             database_url=database_url,
@@ -180,6 +202,8 @@ class Settings:
                 "TRACKER_DESTINATION_CHECKS", _text(env, "DESTINATION_CHECKS"), CHECKS_HOURS, 0, CHECKS_HOURS_MAX
             ),
             geo_db=_countries("TRACKER_GEO_DB", _text(env, "GEO_DB")),
+            smtp=_smtp("TRACKER_SMTP_URL", smtp_url),
+            mail_from=_sender("TRACKER_MAIL_FROM", _text(env, "MAIL_FROM"), smtp_url is not None),
             retention_days=_whole("TRACKER_RETENTION_DAYS", _text(env, "RETENTION_DAYS"), 0, 0, 36500),
         )
 

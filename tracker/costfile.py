@@ -198,12 +198,12 @@ class _Matching:
         return self._links[campaign.id].get(code)
 
 
-def store(session: Session, workspace: Workspace, found: Plan, *, who: str, now: datetime) -> Stored:
+def store(session: Session, workspace: Workspace, found: Plan, now: datetime) -> Stored:
     """Carries out a plan and commits. Raises Invalid for one with faults, of which nothing is stored."""
     if not found.may_be_stored:
         raise Invalid({"file": "Nothing of this file can be stored as it is."})
     entries = [each.entry for each in found.planned]
-    return costs.put(session, workspace, entries, origin=found.sheet.format.origin, who=who, now=now)
+    return costs.put(session, workspace, entries, origin=found.sheet.format.origin, now=now)
 
 
 class Upload(NamedTuple):

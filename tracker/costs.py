@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.orm import Session
 
-from tracker import money
+from tracker import changelog, money
 from tracker.campaigning import Cost
 from tracker.destinations import text_refusal
 from tracker.errors import Invalid, NotFound, Taken
@@ -155,9 +155,7 @@ def _link_id(session: Session, campaign: Campaign, code: str) -> int | None:
     return session.scalar(select(Link.id).where(Link.campaign_id == campaign.id, Link.code == code))
 
 
-def put(
-    session: Session, workspace: Workspace, entries: Sequence[Entry], *, origin: str, who: str, now: datetime
-) -> Stored:
+def put(session: Session, workspace: Workspace, entries: Sequence[Entry], *, origin: str, now: datetime) -> Stored:
     """Stores entries, each in the place of one of the same scope, days and origin, and commits: all or none.
 
     Raises Invalid for too many, and where two of them have the same place.
@@ -176,7 +174,7 @@ def put(
         values = {name: insert.excluded[name] for name in rows[0] if name not in (*key, "workspace_id")}
         session.connection().execute(insert.on_conflict_do_update(index_elements=key, set_=values), rows)
         before = {key: Money(row.minor, row.currency) for key, row in known.items()}
-        _record(session, workspace, who, origin, [(entry, before.get(entry.key), entry.spent) for entry in changed])
+        _record(session, workspace, origin, [(entry, before.get(entry.key), entry.spent) for entry in changed])
     session.commit()
     replaced = sum(entry.key in known for entry in changed)
     return Stored(len(changed) - replaced, replaced, len(by_key) - len(changed))
@@ -222,7 +220,7 @@ def _row(workspace: Workspace, entry: Entry, origin: str, now: datetime) -> dict
     }
 
 
-def edit(session: Session, workspace: Workspace, cost: Cost, entry: Entry, *, who: str, now: datetime) -> None:
+def edit(session: Session, workspace: Workspace, cost: Cost, entry: Entry, *, now: datetime) -> None:
     """Puts another entry in the place of one, whatever its days, and commits; its origin stays.
 
     Raises Taken where those days have an entry of their own.
@@ -230,15 +228,15 @@ def edit(session: Session, workspace: Workspace, cost: Cost, entry: Entry, *, wh
     if entry.key != (cost.campaign_id, cost.scope, cost.first_on, cost.last_on):
         if _known(session, {entry.key: entry}, cost.origin):
             raise Taken({"first_on": "These days have an entry of this scope already; change that one."})
-        _record(session, workspace, who, cost.origin, [(as_entry(cost), cost.money, None)])
+        _record(session, workspace, cost.origin, [(as_entry(cost), cost.money, None)])
         session.delete(cost)
         session.flush()
-    put(session, workspace, [entry], origin=cost.origin, who=who, now=now)
+    put(session, workspace, [entry], origin=cost.origin, now=now)
 
 
-def remove(session: Session, workspace: Workspace, cost: Cost, *, who: str) -> None:
+def remove(session: Session, workspace: Workspace, cost: Cost) -> None:
     """Deletes an entry and commits."""
-    _record(session, workspace, who, cost.origin, [(as_entry(cost), cost.money, None)])
+    _record(session, workspace, cost.origin, [(as_entry(cost), cost.money, None)])
     session.execute(delete(Cost).where(Cost.id == cost.id))
     session.commit()
 
@@ -329,10 +327,23 @@ def overlaps(spans: Iterable[tuple[str, date, date, str]]) -> list[Doubt]:
 
 
 def _record(
-    session: Session,
-    workspace: Workspace,
-    who: str,
-    origin: str,
-    changes: Sequence[tuple[Entry, Money | None, Money | None]],
+    session: Session, workspace: Workspace, origin: str, told: Sequence[tuple[Entry, Money | None, Money | None]]
 ) -> None:
-    """Where every change of a cost is told: each entry with what it was and what it became."""
+    """Tells the change log of entries, each with what it was and what it became: one change of each campaign."""
+    by_campaign: dict[int, list[tuple[Entry, Money | None, Money | None]]] = {}
+    for each in told:
+        by_campaign.setdefault(each[0].campaign_id, []).append(each)
+    for campaign_id, some in by_campaign.items():
+        fields = [(_name(entry, origin), _amount(was), _amount(is_now)) for entry, was, is_now in some[:TOLD_MAX]]
+        if len(some) > TOLD_MAX:
+            fields.append((f"{len(some) - TOLD_MAX:,} more", None, None))
+        changelog.record(session, workspace_id=workspace.id, kind="cost", campaign_id=campaign_id, fields=fields)
+
+
+def _name(entry: Entry, origin: str) -> str:
+    until = f" to {entry.last_on}" if entry.last_on != entry.first_on else ""
+    return f"{entry.first_on}{until}, {entry.scope or 'whole campaign'}, {origin}"
+
+
+def _amount(spent: Money | None) -> str | None:
+    return f"{spent.amount} {spent.currency}" if spent else None

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Text, cast, delete, or_, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from tracker import aside, changes, conversionfile, conversions, days, losses, matchkeys, signing, testcodes
+from tracker import aside, changes, conversionfile, conversions, days, losses, mailing, matchkeys, signing, testcodes
 from tracker.config import Settings
 from tracker.destinationchecks import DestinationChecks
 from tracker.extensions import empty_journal
@@ -24,6 +24,7 @@ CHANGES_KEPT = timedelta(days=1)
 SALTS_LOOKED_AT = timedelta(minutes=10)
 ORPHANS_KEPT = timedelta(days=30)  # as many as their page shows
 REPORTS_AT_ONCE = 1000
+PACKED_WITHIN_S = 0.2  # and what was begun by then, which takes as long at most
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,19 @@ def check_destinations(on: Installation, now: datetime) -> None:
     on.checks.start(on.settings, on.engine, on.store, now)
 
 
+def pack_events(on: Installation, now: datetime) -> None:
+    """A little at a time: the loader waits meanwhile."""
+    on.store.pack(now, PACKED_WITHIN_S)
+
+
+postman = mailing.Postman()
+
+
+def send_mails(on: Installation, now: datetime) -> None:
+    """Not here, where what is loaded would wait for a mail server."""
+    postman.go(on.settings, on.engine, now)
+
+
 Job = Callable[[Installation, datetime], None]
 
 # What is done, and every how many seconds.
@@ -156,6 +170,8 @@ TABLE: tuple[tuple[Job, int], ...] = (
     (trim_changes, 3600),
     (tidy_losses, 3600),
     (retry_unmatched, 60),
+    (pack_events, 5),
+    (send_mails, 60),
     (forget_tests, 3600),
     (forget_signatures, 3600),
     (clear_imports, 3600),

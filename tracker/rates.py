@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session, aliased
 
+from tracker import changelog
 from tracker.campaigning import ExchangeRate
 from tracker.errors import Invalid
 from tracker.extensions import insert_into
@@ -20,6 +21,7 @@ from tracker.models import Workspace
 from tracker.money import Money, exponent, is_currency
 
 AT_ONCE_MAX = 2_000
+TOLD_MAX = 50  # rates that one change names
 RATES_MAX = 20_000  # of a workspace, of one currency that all are told in
 FIRST_DAY, LAST_DAY = date(1980, 1, 1), date(2100, 1, 1)
 MICRO_PLACES = 6  # no currency has more than four
@@ -151,6 +153,10 @@ def read(session: Session, workspace: Workspace, currencies: Iterable[str], firs
     return Table(workspace.currency, (Rate(code, day, Decimal(text)) for code, day, text in session.execute(query)))
 
 
+def _text(rate: Decimal) -> str:
+    return f"{rate:f}"
+
+
 def _own(workspace: Workspace) -> tuple[ColumnElement[bool], ...]:
     return ExchangeRate.workspace_id == workspace.id, ExchangeRate.base == workspace.currency
 
@@ -204,6 +210,17 @@ def put(
     Raises Invalid where there would be too many.
     """
     connection = session.connection()
+    before = {rate[:2]: _text(rate.rate) for rate in listed(session, workspace)}
+    after = before | {rate[:2]: _text(rate.rate) for rate in given}
+    after = {key: rate for key, rate in after.items() if key not in set(gone)}
+    changed = [key for key in dict.fromkeys((*before, *after)) if before.get(key) != after.get(key)]
+    fields = [
+        (f"rate of {currency} from {day}", before.get((currency, day)), after.get((currency, day)))
+        for currency, day in changed[:TOLD_MAX]
+    ]
+    if len(changed) > TOLD_MAX:
+        fields.append((f"{len(changed) - TOLD_MAX:,} more rates", None, None))
+    changelog.record(session, workspace_id=workspace.id, kind="workspace", fields=fields)
     for currency, day in gone:
         session.execute(
             delete(ExchangeRate).where(*_own(workspace), ExchangeRate.currency == currency, ExchangeRate.from_on == day)
@@ -217,12 +234,12 @@ def put(
                 "base": workspace.currency,
                 "currency": rate.currency,
                 "from_on": rate.from_on,
-                "rate": f"{rate.rate:f}",
+                "rate": _text(rate.rate),
             }
             for rate in given
         ]
         connection.execute(insert.on_conflict_do_update(index_elements=keys, set_={"rate": insert.excluded.rate}), rows)
-    if (session.scalar(select(func.count()).select_from(ExchangeRate).where(*_own(workspace))) or 0) > RATES_MAX:
+    if len(after) > RATES_MAX:
         session.rollback()
         raise Invalid({name("rate"): f"A workspace has at most {RATES_MAX:,} rates; take old ones away first."})
     session.commit()

@@ -7,7 +7,7 @@ Keys are whole numbers: a bucket is a quarter of an hour and a day one of UTC, b
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, String
+from sqlalchemy import BigInteger, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tracker.extensions import Base
@@ -120,6 +120,21 @@ class RollupOrphanDay(Base):
     day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     detail_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int] = mapped_column(BigInteger)
+
+
+class EventPack(Base):
+    """Hits of one campaign over the quarters from `start` to before `until`, in columns: see tracker/stores/packs.py.
+
+    A copy of raw events, for reports that are cut down to some of them. A row of campaign 0 is of the run of quarters
+    itself, and `n` are then its events.
+    """
+
+    __tablename__ = "event_packs"
+    campaign_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    start: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, index=True)
+    until: Mapped[int]
+    n: Mapped[int] = mapped_column(BigInteger)
+    columns: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class StoreMark(Base):

@@ -18,6 +18,7 @@ from tracker.api import (
     links,
     public,
     testing,
+    variants,
     watching,
 )
 from tracker.api.gate import Gate
@@ -28,7 +29,7 @@ from tracker.api.problems import problem
 def register(app: Flask) -> None:
     """Adds the API."""
     for area in (
-        *(links, campaigns, changelog, costs, attention, attribution),
+        *(links, campaigns, changelog, costs, variants, attention, attribution),
         *(conversions, events, filtered, testing),
     ):
         app.register_blueprint(area.blueprint, url_prefix=PREFIX)

@@ -23,7 +23,6 @@ from tracker.rates import Rate
 
 blueprint = protected("api_costs", __name__)
 
-WHO = "token"
 # What fields of an entry are called here.
 NAMES = {"first_on": "from", "last_on": "to", "from_on": "from"}
 
@@ -44,7 +43,7 @@ def put(slug: str) -> Response:
             errors |= {f"costs[{number}].{NAMES.get(field, field)}": text for field, text in refusal.errors.items()}
     if errors:
         raise Invalid(errors)
-    stored = costs.put(db.session(), workspace(), entries, origin="api", who=WHO, now=days.now())
+    stored = costs.put(db.session(), workspace(), entries, origin="api", now=days.now())
     return answer(200, stored._asdict())
 
 
@@ -85,7 +84,7 @@ def listed(slug: str) -> Response:
 @operation("Take a cost away", answers={204: "It is gone"})
 def remove(slug: str, cost_id: int) -> Response:
     campaign = campaigns.find(db.session(), workspace(), slug)
-    costs.remove(db.session(), workspace(), costs.find(db.session(), campaign, cost_id), who=WHO)
+    costs.remove(db.session(), workspace(), costs.find(db.session(), campaign, cost_id))
     return Response(status=204)
 
 

@@ -16,6 +16,7 @@ from tracker.errors import Invalid, Malformed
 from tracker.events import Kind, Verdict
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES
 from tracker.reports import beforeafter
+from tracker.reports.campaign import COMPARISONS
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
@@ -179,7 +180,7 @@ class Filtered(Schema):
     browser = fields.String()
 
 
-class EventsQuery(PageQuery):
+class EventsQuery(PageQuery, Filtered):
     verdict = fields.String(load_default=None, validate=validate.OneOf([verdict.word for verdict in Verdict]))
     kind = fields.String(load_default=None, validate=validate.OneOf([kind.word for kind in Kind]))
     code = fields.String(
@@ -194,6 +195,7 @@ class EventsQuery(PageQuery):
     )
     campaign = fields.String(load_default=None, validate=SOUGHT, metadata={"description": "A campaign's slug."})
     since = fields.AwareDateTime(load_default=None, metadata={"description": "Only from this instant on."})
+    until = fields.AwareDateTime(load_default=None, metadata={"description": "Only before this instant."})
 
 
 class CampaignChangesQuery(PageQuery):
@@ -283,7 +285,12 @@ class AttributionQuery(Filtered):
 class StatsQuery(Filtered):
     from_ = fields.String(data_key="from", load_default=None, metadata={"description": "First local date, inclusive."})
     to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
-    compare = fields.String(load_default=None, validate=validate.OneOf(["previous"]))
+    compare = fields.String(
+        load_default=None,
+        validate=validate.OneOf(COMPARISONS),
+        metadata={"description": "`previous`: directly before; `year`: 52 weeks before; `custom`: from another day."},
+    )
+    compare_from = fields.String(load_default=None, metadata={"description": "The first local date of `custom`."})
     group_by = fields.String(load_default=None)
     interval = fields.String(load_default="day")
     by = fields.String(
@@ -291,6 +298,43 @@ class StatsQuery(Filtered):
         validate=validate.OneOf(["click", "conversion"]),
         metadata={"description": "Which date conversions have: their click's, or their own."},
     )
+
+
+class VariantsQuery(Schema):
+    from_ = fields.String(
+        data_key="from",
+        load_default=None,
+        metadata={"description": "First local date; without dates all since it began."},
+    )
+    to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
+    links = fields.String(
+        load_default="", metadata={"description": "Codes of links to compare with each other, with commas between."}
+    )
+    control = fields.String(
+        load_default=None, metadata={"description": "The code of the link that others are held against; the oldest."}
+    )
+    split = fields.String(
+        load_default="",
+        metadata={"description": "How the traffic was meant to be split, as 50,50 in the order of links."},
+    )
+
+
+class PlannerQuery(Schema):
+    baseline = fields.String(load_default=None, metadata={"description": "The rate now, in percent: 2.4 is 2.4 %."})
+    lift = fields.String(load_default=None, metadata={"description": "The smallest lift worth having; 20 unless told."})
+    unit = fields.String(
+        load_default=None,
+        validate=validate.OneOf(["relative", "points"]),
+        metadata={"description": "Whether a lift is in percent of the rate (unless told) or in points."},
+    )
+    power = fields.String(load_default=None, metadata={"description": "In percent; 80 unless told."})
+    significance = fields.String(load_default=None, metadata={"description": "In percent, two-sided; 5 unless told."})
+    variants = fields.String(load_default=None, metadata={"description": "How many, with the one there is; 2."})
+    daily = fields.String(load_default=None, metadata={"description": "Trials a day of all variants together."})
+    campaign = fields.String(
+        load_default=None, metadata={"description": "A campaign's slug, to take baseline and daily traffic from."}
+    )
+    metric = fields.String(load_default="conversion_rate", validate=validate.OneOf(["ctr", "conversion_rate"]))
 
 
 def _flat(messages: Any, path: str = "") -> dict[str, str]:

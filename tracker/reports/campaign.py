@@ -247,7 +247,7 @@ def totals(
     """The totals alone, for lists of campaigns."""
     spans = period.spans(ZoneInfo(workspace.timezone))
     facts = gather(session, store, campaign.id, spans, selection=ALL)
-    finances = cost.read(session, workspace, campaign.id, facts, spans, filters=EVERYTHING, selection=ALL)
+    finances = cost.read(session, store, workspace, campaign.id, facts, spans)
     return finances.of_totals(_totals(facts, EVERYTHING))
 
 
@@ -300,6 +300,7 @@ class _Reading:
         )
         finances = cost.read(
             self._session,
+            self._store,
             self._workspace,
             self._campaign.id,
             found,

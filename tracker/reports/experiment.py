@@ -7,21 +7,23 @@ to any conversion over unique clicks: a visitor's second click that day and a cl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime
-from itertools import combinations
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from tracker import days
 from tracker.days import BUCKET_MS, Span
 from tracker.errors import Invalid
 from tracker.events import Verdict
 from tracker.extensions import in_list
-from tracker.models import Campaign, Link
+from tracker.models import Campaign, Link, Workspace
 from tracker.reports import trial
+from tracker.reports.campaign import DAYS_MAX, Period
+from tracker.reports.comparable import FIELDS, Found, Near, asked_for, differing_in_one, has_traffic, near, size
 from tracker.reports.facts import Facts, gather
 from tracker.reports.grouping import Group, by_field
 from tracker.reports.metrics import Rate
@@ -32,19 +34,8 @@ from tracker.stores import ALL, EventStore
 LINKS_MAX = 200  # the busiest links of a campaign that are looked at
 VARIANTS_MAX = 8  # of one comparison
 COMPARISONS_MAX = 8
-NEAR_MAX = 5
-NEAR_LINKS_MAX = 40  # the busiest links, whose pairs are looked at
-CONVERSIONS_READ_MAX = 5_000  # the newest, that tell how many of a link's conversions are of different clicks
-# What variants may differ in, and what must be the same beside it.
-COMPARED = ("content", "term", "destination")
-FIELDS: dict[str, Callable[[Link], str | None]] = {
-    "source": lambda link: link.source,
-    "medium": lambda link: link.medium,
-    "id": lambda link: link.utm_id,
-    "term": lambda link: link.term,
-    "content": lambda link: link.content,
-    "destination": lambda link: link.destination,
-}
+CHOICES_MAX = 24  # links to choose from
+CONVERSIONS_READ_MAX = 2_000  # the newest, that tell how many of a link's conversions are of different clicks
 METRICS = ("ctr", "conversion_rate")
 
 
@@ -105,20 +96,13 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
-    """Two links of one source and medium that differ in two things, so that neither is known to have done it."""
-
-    links: tuple[Link, Link]
-    differs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Experiment:
-    """All comparisons, the busiest first; `left` more are not shown."""
+    """All comparisons, the busiest first; `left` more are not shown. `links` are the busiest, to choose from."""
 
     comparisons: list[Comparison]
-    near: list[Near] = field(default_factory=list)
-    left: int = 0
+    near: list[Near]
+    left: int
+    links: list[Link]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +139,10 @@ def read(
 ) -> Experiment:
     """Reads what the comparisons need, and compares. Raises Invalid where what is wished for cannot be."""
     facts = gather(session, store, campaign.id, spans, selection=ALL)
-    links = _chosen(session, campaign, facts.links, wish.links) if wish.links else _busiest(session, facts)
+    links = _busiest(session, facts)
+    if wish.links:
+        chosen = _chosen(session, campaign, facts.links, wish.links)
+        links = list({link.id: link for link in (*chosen, *links)}.values())
     return compare(session, campaign, by_field(links, facts, "link"), spans, shown, wish)
 
 
@@ -168,17 +155,26 @@ def compare(
     wish: Wish = NOTHING_ASKED,
 ) -> Experiment:
     """The same from a report's groups by link, the busiest first; of conversions it still reads who made them."""
-    of_links = [group for group in groups if group.links and (wish.links or _has_traffic(group))]
-    busiest = of_links[:LINKS_MAX]
-    found = _asked_for(busiest, wish) if wish.links else _differing_in_one(busiest)
+    of_links = [group for group in groups if group.links]
+    busiest = [group for group in of_links if has_traffic(group)][:LINKS_MAX]
+    found = asked_for(of_links, wish.links) if wish.links else differing_in_one(busiest)
     kept = sorted(found, key=lambda each: -each.traffic)[:COMPARISONS_MAX]
     _check(kept, wish)
-    people = _people(session, campaign.id, spans, kept)
+    people = _People(session, campaign.id, spans, kept)
     return Experiment(
         comparisons=[_comparison(each, people, shown, wish) for each in kept],
-        near=[] if wish.links else _near(busiest[:NEAR_LINKS_MAX], found),
+        near=[] if wish.links else near(busiest, found),
         left=len(found) - len(kept),
+        links=[group.links[0] for group in busiest[:CHOICES_MAX]],
     )
+
+
+def whole_period(store: EventStore, campaign: Campaign, workspace: Workspace, now: datetime) -> Period:
+    """All days since anything happened in a campaign, today with them; as many of the newest as a report can have."""
+    zone = ZoneInfo(workspace.timezone)
+    today, first = days.today(zone, now), store.first_bucket(campaign.id)
+    began = today if first is None else days.from_ms(first * BUCKET_MS).astimezone(zone).date()
+    return Period(max(min(began, today), today - timedelta(days=DAYS_MAX - 1)), today)
 
 
 def read_split(typed: str) -> tuple[float, ...]:
@@ -192,74 +188,7 @@ def read_split(typed: str) -> tuple[float, ...]:
     return shares
 
 
-# Which links are compared.
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Groups of one link each that are to be compared, by the value they differ in."""
-
-    differs: tuple[str, ...]
-    variants: dict[str | None, list[Group]]
-
-    @property
-    def traffic(self) -> int:
-        return sum(_size(members) for members in self.variants.values())
-
-
-def _size(members: Iterable[Group]) -> int:
-    return sum(group.totals.impressions + group.totals.clicks for group in members)
-
-
-def _has_traffic(group: Group) -> bool:
-    return bool(group.totals.impressions or group.totals.clicks or group.totals.conversions)
-
-
-def _differing_in_one(groups: Sequence[Group]) -> list[_Found]:
-    """Those whose links are the same in all fields but one."""
-    found = []
-    for compared in COMPARED:
-        alike: dict[tuple[str | None, ...], dict[str | None, list[Group]]] = {}
-        for group in groups:
-            link = group.links[0]
-            same = tuple(read_field(link) for name, read_field in FIELDS.items() if name != compared)
-            alike.setdefault(same, {}).setdefault(FIELDS[compared](link), []).append(group)
-        found += [
-            _Found((compared,), variants)
-            for variants in alike.values()
-            if len(variants) > 1 and not all(group.links[0].archived_at for of in variants.values() for group in of)
-        ]
-    return found
-
-
-def _asked_for(groups: Sequence[Group], wish: Wish) -> list[_Found]:
-    """Links picked by hand, each a variant of its own, in the order they were named in."""
-    by_code: dict[str | None, Group] = {group.links[0].code: group for group in groups}
-    return [_Found(differing([group.links[0] for group in groups]), {code: [by_code[code]] for code in wish.links})]
-
-
-def differing(links: Sequence[Link]) -> tuple[str, ...]:
-    """The fields in which these links are not all the same."""
-    return tuple(name for name, read_field in FIELDS.items() if len({read_field(link) for link in links}) > 1)
-
-
-def _near(groups: Sequence[Group], found: Sequence[_Found]) -> list[Near]:
-    """Pairs that would be a comparison if they did not differ in two things; only of links that are in none."""
-    compared = {group.links[0].id for each in found for members in each.variants.values() for group in members}
-    placements: dict[tuple[str, str], list[Link]] = {}
-    for group in groups:
-        link = group.links[0]
-        placements.setdefault((link.source, link.medium), []).append(link)
-    pairs: list[Near] = []
-    for links in placements.values():
-        for pair in combinations(links, 2):
-            if pair[0].id in compared and pair[1].id in compared:
-                continue
-            if len(differs := differing(pair)) == 2:
-                pairs.append(Near(pair, differs))
-                if len(pairs) == NEAR_MAX:
-                    return pairs
-    return pairs
+# What is read.
 
 
 def _busiest(session: Session, facts: Facts) -> list[Link]:
@@ -283,7 +212,7 @@ def _chosen(session: Session, campaign: Campaign, seen: set[int], codes: Sequenc
     return found
 
 
-def _check(kept: Sequence[_Found], wish: Wish) -> None:
+def _check(kept: Sequence[Found], wish: Wish) -> None:
     """Raises Invalid where a control or a split fits no comparison."""
     errors = {}
     codes = {group.links[0].code for each in kept for members in each.variants.values() for group in members}
@@ -299,44 +228,50 @@ def _check(kept: Sequence[_Found], wish: Wish) -> None:
 # What is known of them.
 
 
-def _people(
-    session: Session, campaign_id: int, spans: Sequence[Span], kept: Sequence[_Found]
-) -> Callable[[Group], tuple[int, bool]]:
-    """How many unique clicks of a link led to a conversion, and whether that is an estimate.
+class _People:
+    """How many unique clicks of a link led to a conversion, told by the newest conversions of all links compared."""
 
-    The newest conversions are read; if these are not all, a link's share of different clicks among them holds for all.
-    """
-    compared = {group.links[0].id for each in kept for members in each.variants.values() for group in members}
-    newest = (
-        select(conversions.c.link_id, conversions.c.click_id)
-        .where(
-            conversions.c.campaign_id == campaign_id,
-            conversions.c.click_at_ms >= spans[0].start * BUCKET_MS,
-            conversions.c.click_at_ms < spans[-1].end * BUCKET_MS,
-            in_list(conversions.c.link_id, compared),
-            COUNTS,
-            WITHIN,
+    def __init__(self, session: Session, campaign_id: int, spans: Sequence[Span], kept: Sequence[Found]) -> None:
+        compared = {group.links[0].id for each in kept for members in each.variants.values() for group in members}
+        newest = (
+            select(conversions.c.link_id, conversions.c.click_id)
+            .where(
+                conversions.c.campaign_id == campaign_id,
+                conversions.c.click_at_ms >= spans[0].start * BUCKET_MS,
+                conversions.c.click_at_ms < spans[-1].end * BUCKET_MS,
+                in_list(conversions.c.link_id, compared),
+                COUNTS,
+                WITHIN,
+            )
+            .order_by(conversions.c.click_at_ms.desc())
+            .limit(CONVERSIONS_READ_MAX)
+            .subquery()
         )
-        .order_by(conversions.c.click_at_ms.desc())
-        .limit(CONVERSIONS_READ_MAX)
-        .subquery()
-    )
-    query = select(newest.c.link_id, func.count(), func.count(newest.c.click_id.distinct())).group_by(newest.c.link_id)
-    read_of = {link_id: (n, clicks) for link_id, n, clicks in session.execute(query)} if compared else {}
+        query = select(newest.c.link_id, func.count(), func.count(newest.c.click_id.distinct()))
+        found = session.execute(query.group_by(newest.c.link_id)) if compared else ()
+        self._read = {link_id: (n, clicks) for link_id, n, clicks in found}
 
-    def people(group: Group) -> tuple[int, bool]:
-        found = group.totals
-        n, clicks = read_of.get(group.links[0].id, (0, 0))
-        estimated = n < found.conversions
-        converted = round(found.conversions * clicks / n) if estimated and n else clicks if n else found.conversions
-        return min(converted, found.unique_clicks), estimated
+    def of(self, found: Found) -> tuple[dict[int, int], bool]:
+        """By link id, and whether these are estimates: where not all were read, the share of repeats among those read
+        is taken for all variants alike. A share of each, from so few, would make differences where there are none.
+        """
+        groups = [group for members in found.variants.values() for group in members]
+        read = {group.links[0].id: self._read.get(group.links[0].id, (0, 0)) for group in groups}
+        estimated = any(read[group.links[0].id][0] < group.totals.conversions for group in groups)
+        n, clicks = (sum(each[index] for each in read.values()) for index in (0, 1))
+        share = clicks / n if n else 1.0
+        converted = {}
+        for group in groups:
+            link_id, totals = group.links[0].id, group.totals
+            people = round(totals.conversions * share) if estimated else read[link_id][1]
+            converted[link_id] = min(people, totals.unique_clicks)
+        return converted, estimated
 
-    return people
 
-
-def _comparison(found: _Found, people: Callable[[Group], tuple[int, bool]], shown: Days, wish: Wish) -> Comparison:
-    by_traffic = sorted(found.variants.items(), key=lambda item: -_size(item[1]))[:VARIANTS_MAX]
-    variants = [_variant(key, groups, people) for key, groups in by_traffic]
+def _comparison(found: Found, people: _People, shown: Days, wish: Wish) -> Comparison:
+    by_traffic = sorted(found.variants.items(), key=lambda item: -size(item[1]))[:VARIANTS_MAX]
+    converted, estimated = people.of(found)
+    variants = [_variant(key, groups, converted, estimated) for key, groups in by_traffic]
     if wish.links:
         variants.sort(key=lambda variant: wish.links.index(str(variant.key)))
     else:
@@ -360,8 +295,7 @@ def _comparison(found: _Found, people: Callable[[Group], tuple[int, bool]], show
     return replace(comparison, ratio=trial.sample_ratio(observed, wish.split))
 
 
-def _variant(key: str | None, groups: Sequence[Group], people: Callable[[Group], tuple[int, bool]]) -> Variant:
-    converted = [people(group) for group in groups]
+def _variant(key: str | None, groups: Sequence[Group], converted: Mapping[int, int], estimated: bool) -> Variant:
     seen = [group.totals for group in groups if group.totals.impressions]
     return Variant(
         key=key,
@@ -369,8 +303,8 @@ def _variant(key: str | None, groups: Sequence[Group], people: Callable[[Group],
         impressions=sum(group.totals.impressions for group in groups),
         unique_clicks=sum(group.totals.unique_clicks for group in groups),
         orders=sum(group.totals.conversions for group in groups),
-        converted=sum(n for n, _ in converted),
-        is_estimated=any(estimated for _, estimated in converted),
+        converted=sum(converted[group.links[0].id] for group in groups),
+        is_estimated=estimated,
         ctr=Rate(sum(totals.unique_clicks for totals in seen), sum(totals.impressions for totals in seen)),
     )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PRUNED_AT_ONCE = 20_000
 READ_AT_ONCE = 5_000
+PACKER_WAITS_MS = 1_000
 PARTITION_MS = 7 * 86_400_000
 PARTITION_PREFIX = "events_w"
 
@@ -39,6 +40,10 @@ class Dialect(Protocol):
 
     def keep_writers_out(self, connection: Connection) -> None:
         """Until the transaction ends nobody else adds to a rollup, and all that was added before can be seen."""
+        ...
+
+    def keep_changers_out(self, connection: Connection) -> None:
+        """Until the transaction ends nobody else drops a pack; what those had changed who did so before can be seen."""
         ...
 
     def tally(self, connection: Connection, query: Select[Any]) -> list[Counter[int | None]]:
@@ -71,6 +76,9 @@ class Sqlite:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def keep_writers_out(self, connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def keep_changers_out(self, connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def tally(self, connection: Connection, query: Select[Any]) -> list[Counter[int | None]]:
@@ -146,6 +154,11 @@ class Postgres:
 
     def begin_changes(self, _connection: Connection) -> None:
         """Rows are held one by one, by whoever reads them."""
+
+    def keep_changers_out(self, connection: Connection) -> None:
+        # Whoever comes after us waits for us, too: so we give up before that is felt.
+        connection.execute(text(f"SET LOCAL lock_timeout = {PACKER_WAITS_MS}"))
+        connection.execute(text("LOCK TABLE event_packs IN SHARE ROW EXCLUSIVE MODE"))
 
     def keep_writers_out(self, connection: Connection) -> None:
         self.keep_visitors(connection)

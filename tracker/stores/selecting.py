@@ -1,23 +1,23 @@
-"""Sums of selected raw events: all that a report wants of them, counted in one pass."""
+"""Sums of selected hits: all that a report wants of them, counted in one pass over packs and raw events."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, cast, literal, select
+from sqlalchemy import Connection, Select, literal, select
 
 from tracker.days import BUCKET_MS, Span
-from tracker.events import Kind, Verdict
+from tracker.events import Verdict
 from tracker.extensions import in_list
+from tracker.stores import packs
+from tracker.stores.bits import FLAG, KIND, VERDICT, joined, parted
 from tracker.stores.contract import Cell, Dimension, Part, Selected, Selection, Step
 from tracker.stores.dialects import Dialect
+from tracker.stores.packs import Asked, Counted
 from tracker.stores.rollups import VALUE_COLUMNS, events
 from tracker.stores.rows import texts, texts_by_id
-
-SHOWN = (Kind.IMPRESSION, Kind.CLICK)
-# Several small numbers in one column: what is counted then is one number a column, which is quickest. In bits:
-_FLAG, _KIND, _VERDICT = 1, 3, 4
 
 
 def tally(
@@ -29,36 +29,45 @@ def tally(
     selection: Selection,
     dimensions: Sequence[Dimension],
 ) -> Selected:
-    """See EventStore.select."""
-    value_ids = _ids(connection, selection)
-    if value_ids is None or (selection.links is not None and not selection.links):
+    """See EventStore.select. All that the connection reads is to be of one instant."""
+    values = _ids(connection, selection)
+    if values is None or (selection.links is not None and not selection.links):
         return Selected([], [], {dimension: [] for dimension in dimensions})
-    e = events.c
-    kind_and_verdict = (e.kind, _KIND), (e.verdict, _VERDICT)
-    first = e.first_on_link if selection.of_link else e.first_of_day
-    columns = [
-        _packed(e.link_id, *kind_and_verdict, (e.first_of_day, _FLAG), (e.first_on_link, _FLAG)),
-        _packed(e.at_ms // literal(BUCKET_MS, literal_execute=True), *kind_and_verdict),
-        *(_packed(VALUE_COLUMNS[each], *kind_and_verdict, (first, _FLAG)) for each in dimensions),
-    ]
-    labels: list[Any] = [column.label(f"c{place}") for place, column in enumerate(columns)]
-    query = select(*labels).where(
-        e.at_ms >= spans[0].start * BUCKET_MS,
-        e.at_ms < spans[-1].end * BUCKET_MS,
-        e.campaign_id == campaign_id,
-        e.link_id.is_not(None),
-        e.kind.in_(SHOWN),
-        e.verdict != Verdict.TEST,
-        *(VALUE_COLUMNS[dimension] == value_id for dimension, value_id in value_ids.items()),
-    )
-    if selection.links is not None:
-        query = query.where(in_list(e.link_id, selection.links))
-    cells, buckets, *values = dialect.tally(connection, query)
+    period = spans[0].start, spans[-1].end
+    packed = packs.find(connection, campaign_id, *period)
+    asked = Asked(selection.links, values, dimensions, selection.of_link)
+    counted: Counted = [Counter() for _ in range(2 + len(dimensions))]
+    if packed.runs:
+        _add(counted, packs.count(connection, campaign_id, packed.runs, asked, period))
+    for run in packs.left(packed, *period):
+        _add(counted, dialect.tally(connection, _events(campaign_id, run, asked)))
+    cells, buckets, *parts = counted
     return Selected(
         _cells(cells),
         _steps(buckets, spans, step),
-        {dimension: _parts(connection, found) for dimension, found in zip(dimensions, values, strict=True)},
+        {dimension: _parts(connection, found) for dimension, found in zip(dimensions, parts, strict=True)},
     )
+
+
+def _add(counted: Counted, more: Counted) -> None:
+    for counter, other in zip(counted, more, strict=True):
+        counter.update(other)
+
+
+def _events(campaign_id: int, run: packs.Run, asked: Asked) -> Select[Any]:
+    """What is counted of each raw event, a column for each thing that it is counted by."""
+    e = events.c
+    kind_and_verdict = (e.kind, KIND), (e.verdict, VERDICT)
+    first = e.first_on_link if asked.of_link else e.first_of_day
+    columns = [
+        joined(e.link_id, *kind_and_verdict, (e.first_of_day, FLAG), (e.first_on_link, FLAG)),
+        joined(e.at_ms // literal(BUCKET_MS, literal_execute=True), *kind_and_verdict),
+        *(joined(VALUE_COLUMNS[each], *kind_and_verdict, (first, FLAG)) for each in asked.dimensions),
+    ]
+    labels: list[Any] = [column.label(f"c{place}") for place, column in enumerate(columns)]
+    query = select(*labels).where(packs.hits(run), e.campaign_id == campaign_id)
+    query = query.where(*(VALUE_COLUMNS[dimension] == value for dimension, value in asked.values.items()))
+    return query if asked.links is None else query.where(in_list(e.link_id, asked.links))
 
 
 def _ids(connection: Connection, selection: Selection) -> dict[Dimension, int | None] | None:
@@ -72,30 +81,11 @@ def _ids(connection: Connection, selection: Selection) -> dict[Dimension, int | 
     return {dimension: known[value] for dimension, value in selection.values.items()}
 
 
-def _packed(column: Any, *more: tuple[Any, int]) -> ColumnElement[int]:
-    """A number with smaller ones below it, each in so many bits; nothing where the first is nothing."""
-    packed: Any = cast(column, BigInteger)
-    for each, bits in more:
-        number = cast(each, Integer) if bits == _FLAG else each
-        packed = packed * literal(1 << bits, literal_execute=True) + number
-    found: ColumnElement[int] = packed
-    return found
-
-
-def _unpacked(packed: int, *bits: int) -> tuple[int, ...]:
-    """What was packed: the first number, then those of so many bits."""
-    found = []
-    for width in reversed(bits):
-        found.append(packed & (1 << width) - 1)
-        packed >>= width
-    return (packed, *reversed(found))
-
-
 def _cells(counted: Mapping[int | None, int]) -> list[Cell]:
     sums: dict[tuple[int, int, int], list[int]] = {}
-    for packed, n in counted.items():
-        if packed is not None:
-            link, kind, verdict, first, on_link = _unpacked(packed, _KIND, _VERDICT, _FLAG, _FLAG)
+    for joint, n in counted.items():
+        if joint is not None:
+            link, kind, verdict, first, on_link = parted(joint, KIND, VERDICT, FLAG, FLAG)
             cell = sums.setdefault((link, kind, verdict), [0, 0, 0])
             for place, more in enumerate((n, n * first, n * on_link)):
                 cell[place] += more
@@ -104,9 +94,9 @@ def _cells(counted: Mapping[int | None, int]) -> list[Cell]:
 
 def _steps(counted: Mapping[int | None, int], spans: Sequence[Span], step: int) -> list[Step]:
     sums: dict[tuple[int, int, int], int] = {}
-    for packed, n in counted.items():
-        if packed is not None:
-            bucket, kind, verdict = _unpacked(packed, _KIND, _VERDICT)
+    for joint, n in counted.items():
+        if joint is not None:
+            bucket, kind, verdict = parted(joint, KIND, VERDICT)
             offset = next(span.offset for span in spans if span.start <= bucket < span.end)
             if verdict == Verdict.COUNTED:
                 key = (offset, (bucket + offset) // step, kind)
@@ -116,9 +106,9 @@ def _steps(counted: Mapping[int | None, int], spans: Sequence[Span], step: int) 
 
 def _parts(connection: Connection, counted: Mapping[int | None, int]) -> list[Part]:
     sums: dict[tuple[int, int], list[int]] = {}
-    for packed, n in counted.items():
-        if packed is not None:
-            value, kind, verdict, first = _unpacked(packed, _KIND, _VERDICT, _FLAG)
+    for joint, n in counted.items():
+        if joint is not None:
+            value, kind, verdict, first = parted(joint, KIND, VERDICT, FLAG)
             if verdict == Verdict.COUNTED:
                 part = sums.setdefault((value, kind), [0, 0])
                 part[0] += n

@@ -24,7 +24,7 @@ from tracker import days, summing
 from tracker.events import Kind
 from tracker.extensions import insert_into
 from tracker.models import LoadedBatch
-from tracker.stores import audit, firsts, forgetting
+from tracker.stores import audit, firsts, forgetting, packing, packs
 from tracker.stores.contract import (
     Batch,
     Drift,
@@ -39,6 +39,7 @@ from tracker.stores.rollups import (
     events,
     rollup_days,
     rollup_orphan_days,
+    rollups,
     sums_of,
 )
 from tracker.stores.rows import (
@@ -71,6 +72,7 @@ class SqlStore(SqlSearcher):
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
         self._text_ids: dict[str, int] = {}
+        self._packer = packing.Packer(engine, self._dialect)
 
     # What the loader writes.
 
@@ -149,9 +151,12 @@ class SqlStore(SqlSearcher):
 
     def _add_to_rollups(self, connection: Connection, changes: Iterable[Change]) -> None:
         """Adds to the rollups, in the order of their keys: so two loaders at once wait for each other at most once."""
-        for table, sums in sums_of(changes).items():
+        of_table = sums_of(changes)
+        for table, sums in of_table.items():
             if sums:
                 summing.add(connection, table, [(*key, *sums[key]) for key in sorted(sums)])
+        # After the rollups, as when those are made anew: so two that change the same wait in one order.
+        packs.drop(connection, {(campaign, bucket) for campaign, bucket, *_ in of_table[rollups]})
 
     def revise(self, revisions: Sequence[Revision]) -> int:
         if not revisions:
@@ -257,6 +262,7 @@ class SqlStore(SqlSearcher):
         # Marked first: from then on nobody holds rollups against days of which a part may be gone.
         with self._engine.begin() as connection:
             self._mark(connection, PRUNED_BEFORE, before_ms)
+            packs.drop_before(connection, before_ms)
         return self._dialect.prune(self._engine, before_ms)
 
     def forget_visitors(self, before_day: int) -> None:
@@ -315,9 +321,13 @@ class SqlStore(SqlSearcher):
     def drifts(self, day: int) -> list[Drift]:
         with self._engine.begin() as connection:
             summing.freeze(connection)
-            return audit.drifts(connection, day)
+            return audit.drifts(connection, day) + packing.drifts(connection, day)
 
     def repair(self, day: int) -> None:
         with self._engine.begin() as connection:
             self._dialect.keep_writers_out(connection)
             audit.repair(connection, day)
+            packs.drop_all(connection, day)
+
+    def pack(self, now: datetime, within_s: float) -> int:
+        return self._packer.pack(days.to_ms(now), within_s)

@@ -1,4 +1,4 @@
-"""The pages: server-rendered, one file per area, everything under /app but for the public one on privacy."""
+"""The pages: server-rendered, one file per area; all under /app but for those on privacy and shared reports."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from tracker.web import (
     changelog,
     checker,
     conversions,
+    costimports,
+    costs,
     dashboard,
     debugger,
     events,
+    exchange,
+    exports,
     filters,
     formats,
     identities,
@@ -22,9 +26,13 @@ from tracker.web import (
     install,
     leftout,
     links,
+    planner,
     privacy,
     responses,
     settings,
+    shared,
+    sharing,
+    variants,
     windows,
 )
 
@@ -46,7 +54,14 @@ AREAS = (
     identities.pages,
     callers.pages,
     windows.pages,
+    costs.pages,
+    costimports.pages,
+    exchange.pages,
     changelog.pages,
+    sharing.pages,
+    exports.pages,
+    variants.pages,
+    planner.pages,
 )
 
 
@@ -57,3 +72,4 @@ def register(app: Flask) -> None:
     for area in AREAS:
         app.register_blueprint(area, url_prefix="/app")
     app.register_blueprint(privacy.pages)
+    app.register_blueprint(shared.pages)

@@ -10,7 +10,7 @@ from tracker.extensions import db
 from tracker.models import Workspace
 from tracker.reports import campaign as campaign_report
 from tracker.services import services
-from tracker.web import reportpage, responses, summaries
+from tracker.web import exports, reportpage, responses, summaries
 from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
 
 pages = Blueprint("campaigns", __name__)
@@ -35,5 +35,5 @@ def index(workspace: Workspace) -> ResponseReturnValue:
 def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
     campaign = campaigns.find(db.session(), workspace, slug)
     shown = reportpage.context(workspace, campaign, request.args, days.now())
-    page = render_template("campaigns/report.html", **shown)
+    page = render_template("campaigns/report.html", **shown, export=exports.menu(slug, shown["choice"].query()))
     return page, 422 if shown["choice"].errors or shown["refused"] else 200

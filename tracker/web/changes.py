@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tracker.money import Money
 from tracker.reports.comparison import Difference
-from tracker.reports.metrics import Rate
+from tracker.reports.metrics import Rate, Totals
 from tracker.web import formats
 
 MARKS = {"up": "▲", "down": "▼", "level": "■"}
@@ -64,6 +64,18 @@ def of_money(now: Money, before: list[Money]) -> Change | None:
         return None
     relative = (now.minor - known.minor) / known.minor
     return Change(_direction(round(relative * 100)), formats.signed_percent(relative))
+
+
+def of_finances(now: Totals, before: Totals) -> dict[str, Change | None]:
+    """Of the cost, whose rise is neither good nor bad, and of the return on it."""
+    spent = of_money(now.cost_total, [before.cost_total]) if now.cost_total and before.cost_total else None
+    found: dict[str, Change | None] = {"cost": spent and Change("level", spent.text)}
+    if now.roas is not None and before.roas is not None:
+        difference = round(now.roas - before.roas, 2)
+        found["roas"] = Change(
+            _direction(float(difference)), formats.signed_decimal(difference) if difference else "±0"
+        )
+    return found
 
 
 def _direction(value: float) -> str:

@@ -16,7 +16,7 @@ from flask import Flask, g, has_request_context, request
 
 from tracker import clickcost, days
 from tracker.models import Workspace
-from tracker.money import Money
+from tracker.money import Money, Price, exponent
 from tracker.reports.campaign import Period
 from tracker.reports.comparison import Difference
 from tracker.reports.metrics import Rate
@@ -31,6 +31,7 @@ SMALL_RATE = 0.01
 NUMBERS_TRIED = (1000, 9999, 10_000, 123_456, 1_234_567, 12_345_678_901, -1000, -1_234_567)
 SMALL_POINTS = 0.001
 SHORT_MAX = 80  # characters of an address
+SMALL_PRICE = 10  # in minor units
 
 
 @lru_cache(maxsize=512)
@@ -174,6 +175,13 @@ def click_cost(micros: int, currency: str) -> str:
     return format_currency(amount, currency, locale=number_locale(), decimal_quantization=False)
 
 
+def price(value: Price) -> str:
+    """Money for one of something: to the currency's places, and to two more where it is less than ten minor units."""
+    places = exponent(value.currency)
+    rounded = round(value.value, places if abs(value.value).scaleb(places) >= SMALL_PRICE else places + 2)
+    return format_currency(rounded, value.currency, locale=number_locale(), decimal_quantization=False)
+
+
 def decimal(value: Decimal) -> str:
     """A number with two places."""
     return format_decimal(value, "#,##0.00", locale=number_locale())
@@ -307,6 +315,8 @@ def register(app: Flask) -> None:
         limits,
         money,
         click_cost,
+        price,
+        decimal,
         duration,
         day,
         full_day,
@@ -316,6 +326,7 @@ def register(app: Flask) -> None:
         ago,
         lag,
         signed_number,
+        signed_percent,
         size,
         value_of,
         multiple,

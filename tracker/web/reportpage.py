@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -17,23 +18,30 @@ from tracker.reports import campaign as campaign_report
 from tracker.reports import filtered, filters, journeys
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
+from tracker.reports.metrics import Totals
 from tracker.services import services
-from tracker.web import attribution, breakdowns, changes, drawing, heat, periods
+from tracker.web import attribution, breakdowns, changelog, changes, drawing, heat, periods, standing, variants
 
 
 def context(
-    workspace: Workspace, campaign: Campaign, args: Mapping[str, str], now: datetime, *, is_shared: bool = False
+    workspace: Workspace,
+    campaign: Campaign,
+    args: Mapping[str, str],
+    now: datetime,
+    *,
+    is_shared: bool = False,
+    hides_money: bool = False,
 ) -> dict[str, Any]:
     """What `campaigns/report.html` and its partials need, for what `args` (a page's query) ask.
 
     Where something of it cannot be used, `choice.errors` or `refused` say so, and the rest is shown without it.
-    `is_shared`: for eyes outside, so nothing of the workspace beside this campaign is in it.
+    `is_shared`: for eyes outside, so nothing of the workspace beside this campaign is in it. `hides_money`: nor what
+    was earned and spent, so that no part of the page can tell.
     """
     store = services().store
     began_today = campaign_report.began_today(store, campaign, workspace, now)
     wanted, refused = _filters(args)
-    whole = breakdowns.whole(args)
-    by = "conversion" if args.get("by") == "conversion" else None
+    whole, by = breakdowns.whole(args), "conversion" if args.get("by") == "conversion" else None
     kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {}), **({"by": by} if by else {})}
     choice = periods.choose(workspace, args, now, began_today=began_today, kept=kept)
     build = partial(
@@ -48,26 +56,27 @@ def context(
         axis=campaign_report.AXES[by or "click"],
     )
     names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
-    found = build(
-        choice.period,
-        compare=choice.comparison or False,
-        group_by=names,
-        week=not whole,
-        rates=choice.metric == "ctr",
-    )
+    compare, rates = choice.comparison or False, choice.metric == "ctr"
+    found = build(choice.period, compare=compare, group_by=names, week=not whole, rates=rates)
+    if hides_money:
+        found = without_money(found)
     today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
+    # What was changed, and why, is told to those who may change something.
+    markers = [] if is_shared else changelog.markers(db.session(), campaign, choice.period, zone)
     return {
         "report": found,
         "choice": choice,
         "by": by,
         "refused": refused,
         "is_shared": is_shared,
+        "hides_money": hides_money,
         "chips": breakdowns.chips(wanted),
         "raw_missing_before": campaign_report.raw_missing_before(store, campaign, choice.period, zone)
         if wanted.given
         else None,
         "today": build(today, marks=False).totals if choice.shows_today and not is_shared else None,
-        "attribution": _attribution(campaign, found, zone),
+        # Paths lead through other campaigns, of which a shared page tells nothing.
+        "attribution": None if is_shared else _attribution(campaign, found, zone),
         "changes": _changes(found),
         "bands": drawing.bands(found),
         "groups": {
@@ -78,11 +87,43 @@ def context(
         "breakdowns": breakdowns.tables(found, whole),
         "whole": whole,
         "week": heat.draw(found.week, choice.metric) if found.week else None,
-        "charts": drawing.charts(found, choice.metric),
+        # Of other campaigns a shared page tells nothing.
+        "benchmark": None if is_shared else _standing(workspace, campaign, found, now),
+        "charts": drawing.charts(found, choice.metric, markers),
+        "markers": markers,
+        "variants": None if whole else variants.summary(found, with_link=not is_shared),
         "left_out": filtered.build(store, workspace, [campaign.id], choice.period, with_hits=False),
         "unmatched": 0 if is_shared else conversions.unmatched_count(db.session(), workspace),
         "lag_s": services().lag_s(days.to_ms(now)),
     }
+
+
+def without_money(report: CampaignReport) -> CampaignReport:
+    """The same report of which nobody can tell what was earned and spent."""
+    groups = {
+        name: [replace(group, totals=moneyless(group.totals)) for group in found]
+        for name, found in report.groups.items()
+    }
+    return replace(
+        report,
+        totals=moneyless(report.totals),
+        previous=moneyless(report.previous) if report.previous else None,
+        groups=groups,
+        views=replace(report.views, minor={}),
+        not_assigned={},
+    )
+
+
+def moneyless(totals: Totals) -> Totals:
+    return replace(
+        totals,
+        revenue=[],
+        cost=None,
+        cost_total=None,
+        revenue_total=None,
+        cost_without_rate=[],
+        revenue_without_rate=[],
+    )
 
 
 def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> attribution.Shown | None:
@@ -94,6 +135,16 @@ def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> a
     credited = credits_report.build(session, campaign.id, spans, links)
     ways = journeys.build(session, campaign.id, spans, links)
     return attribution.shown(credited, ways, found.views, campaign.attribution_model)
+
+
+def _standing(
+    workspace: Workspace, campaign: Campaign, found: CampaignReport, now: datetime
+) -> standing.Standing | None:
+    """`None` where the page is cut down: others are known as a whole."""
+    groups = found.groups.get("medium")
+    if not groups or found.filters.given:
+        return None
+    return standing.said(services().benchmark(db.session(), workspace, campaign, groups, now))
 
 
 def _filters(args: Mapping[str, str]) -> tuple[Filters, Mapping[str, str]]:
@@ -118,4 +169,5 @@ def _changes(report: CampaignReport) -> dict[str, changes.Change | None]:
         name: changes.of_rate(rates.get(name), getattr(report.totals, name), getattr(before, name))
         for name in ("ctr", "conversion_rate")
     }
+    found |= changes.of_finances(report.totals, before)
     return found | {money.currency: changes.of_money(money, before.revenue) for money in report.totals.revenue}

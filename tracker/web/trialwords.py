@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor, log10
 
-from tracker.reports.experiment import CONVERSIONS_READ_MAX, Comparison, Near, Variant
+from tracker.reports.comparable import Near
+from tracker.reports.experiment import CONVERSIONS_READ_MAX, Comparison, Variant
 from tracker.reports.trial import EXPECTED_MIN, Outcome, Pair, SampleRatio, Trial
 from tracker.web import formats
 
@@ -70,18 +71,20 @@ def _early(trial: Trial, metric: str) -> str:
     text = f"Each variant should be good for {EXPECTED_MIN} {hits}; so far there are {counts}."
     waiting = trial.next_settled
     if waiting and waiting.more and waiting.more <= MORE_MAX:
-        text += f" About {rounded(waiting.more)} more {trials} will do, as they come now."
+        enough = "will do" if len(trial.taking_part) == 2 else "will do for a first pair"
+        text += f" About {rounded(waiting.more)} more {trials} {enough}, as they come now."
     return text
 
 
 def _open(trial: Trial, metric: str, names: Sequence[str]) -> str:
-    rate, hits, _ = METRICS[metric]
+    rate = METRICS[metric][0]
     leader = trial.leader
     others = [place for place in trial.taking_part if place != leader]
     second = max(others, key=lambda place: trial.rates[place].value or 0)
+    highest, next_highest = formats.rate(trial.rates[leader]), formats.rate(trial.rates[second])
     if trial.rates[leader].value == trial.rates[second].value:
-        return f"The {rate} is {formats.rate(trial.rates[leader])} for {names[leader]} and for {names[second]}."
-    text = f"{names[leader]} has {formats.rate(trial.rates[leader])} and {names[second]} {formats.rate(trial.rates[second])}"
+        return f"The {rate} is {highest} for {names[leader]} and for {names[second]}."
+    text = f"The {rate} is {highest} for {names[leader]} and {next_highest} for {names[second]}"
     return f"{text}, which may still be chance. {_more(trial, metric, names)}".strip()
 
 
@@ -121,18 +124,19 @@ def between(pair: Pair) -> str:
     return f"{formats.scaled(low, _places(low, high))} to {formats.scaled(high, _places(low, high))} points"
 
 
-def difference(pair: Pair) -> str:
-    """A difference as `+1.2 pt`, with its limits as `−0.2 to +2.5`; without limits where it is too early."""
-    places = _places(pair.low or 0.0, pair.high or 0.0)
+def limits(pair: Pair) -> str:
+    """The limits of a difference in points, with their signs; nothing where it is too early."""
     if pair.low is None or pair.high is None:
-        return formats.signed_scaled(pair.difference, 1)
-    limits = f"{formats.signed_scaled(pair.low, places)} to {formats.signed_scaled(pair.high, places)}"
-    return f"{formats.signed_scaled(pair.difference, places)} ({limits})"
+        return ""
+    places = _places(pair.low, pair.high)
+    return f"{formats.signed_scaled(pair.low, places)} to {formats.signed_scaled(pair.high, places)}"
 
 
 def _places(low: float, high: float) -> int:
+    if low < 0 < high:
+        return 1 if max(-low, high) >= 0.01 else 2
     least = min(abs(low), abs(high))
-    return 1 if least >= 0.0005 or (max(abs(low), abs(high)) >= 0.02 and low < 0 < high) else 2 if least >= 5e-5 else 3
+    return 1 if least >= 5e-4 else 2 if least >= 5e-5 else 3
 
 
 def rounded(n: int) -> str:
@@ -162,6 +166,16 @@ def changed(differs: Sequence[str]) -> str | None:
     return f"{NUMBERS[len(differs)]} things changed, {named}: you will not know which one did it."
 
 
+def title(comparison: Comparison) -> str:
+    """What a comparison is headed by."""
+    return _capital(FIELDS[comparison.differs[0]]) if len(comparison.differs) == 1 else "Chosen links"
+
+
+def chance(value: float) -> str:
+    """To whole percents, and neither never nor always."""
+    return "< 1 %" if value < 0.005 else "> 99 %" if value > 0.995 else formats.share(value)
+
+
 def near(pair: Near) -> str:
     return str(changed(pair.differs))
 
@@ -180,7 +194,7 @@ def missing(comparison: Comparison, metric: str) -> str | None:
         return None
     rates = [getattr(variant, metric) for variant in comparison.variants]
     if metric == "ctr" and any(rate.trials and not rate.is_proportion for rate in rates):
-        return "There are more clicks than impressions: the pixel is blocked or missing, so there is no click-through rate."
+        return "There are more clicks than impressions: the pixel is blocked or missing, so there is no rate of clicks."
     if metric == "ctr":
         return "Fewer than two of them have impressions, so click-through rates cannot be compared."
     return "Fewer than two of them have unique clicks, so conversion rates cannot be compared."
@@ -193,8 +207,8 @@ def ratio(found: SampleRatio, names: Sequence[str], by: str) -> str:
     figures = f"{COUNTED[by]}: {seen}; {expected} were meant (chi-square {found.chi_square:.2f}, {_p_text(found.p)})"
     if found.is_off:
         return (
-            f"The traffic did not come as it was split. {_capital(figures)}. Chance does this less than once in a thousand"
-            " times: something loses visitors on one side, or sends them there. Find out what before you trust any figure."
+            f"The traffic did not come as it was split. {_capital(figures)}. Chance does this less than once in a "
+            "thousand times: something loses visitors on one side. Find out what before you trust any of these rates."
         )
     return f"The traffic came as it was split. {_capital(figures)}."
 

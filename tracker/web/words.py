@@ -133,6 +133,14 @@ MODELS = {
     "time_decay": ("Time decay", "Half as much for each 7 days earlier."),
     "position_based": ("Position based", "40 % to the first and to the last, 20 % to those between."),
 }
+COST_ORIGINS = {
+    "form": "by hand",
+    "api": "API",
+    "google": "Google Ads",
+    "meta": "Meta Ads Manager",
+    "microsoft": "Microsoft Advertising",
+    "csv": "plain file",
+}
 QUERY_MODES = {
     "link_wins": "Keep the link's utm_* values, append the visitor's other parameters",
     "visitor_wins": "Let the visitor's utm_* values win, append the other parameters",

@@ -1,4 +1,4 @@
-"""costs, budgets and rates; what was changed; reports that are shared and sent; how many conversions are approved
+"""costs, budgets and rates; changes; shared and sent reports; how many conversions are approved; packs of events
 
 Revision: 0009, after 0008. The sums of conversions learn how many of them are approved, made of their rows.
 """
@@ -43,6 +43,15 @@ def upgrade() -> None:
             sa.PrimaryKeyConstraint(*keys, name=op.f(f"pk_{table}")),
             sqlite_with_rowid=False,
         )
+    op.create_table(
+        "event_packs",
+        *(sa.Column(name, sa.Integer(), autoincrement=False, nullable=False) for name in ("campaign_id", "start")),
+        sa.Column("until", sa.Integer(), nullable=False),
+        sa.Column("n", sa.BigInteger(), nullable=False),
+        sa.Column("columns", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("campaign_id", "start", name=op.f("pk_event_packs")),
+    )
+    op.create_index(op.f("ix_event_packs_start"), "event_packs", ["start"])
     _make_change_log()
     _make_costs()
     _make_shared()
@@ -160,6 +169,7 @@ def _make_shared() -> None:
             sa.Column("next_at", instant(), nullable=False),
             sa.Column("sent_at", instant()),
             sa.Column("failed_at", instant()),
+            sa.Column("attempts", sa.Integer(), nullable=False),
             sa.Column("failure", sa.Text()),
             sa.UniqueConstraint("token", name=op.f("uq_report_mails_token")),
         ],
@@ -214,7 +224,7 @@ def _make(
 def downgrade() -> None:
     for table in (
         *("destination_checks", "report_mails", "shared_reports", "exchange_rates", "costs", "change_log"),
-        *("cost_days", "cost_quarters"),
+        *("event_packs", "cost_days", "cost_quarters"),
     ):
         op.drop_table(table)
     for table, columns in ADDED.items():
