@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
-from tracker import clickid, customers, days, links
+from tracker import changelog, clickid, customers, days, links
+from tracker.campaigning import ChangeEntry
 from tracker.config import Settings
 from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
@@ -72,6 +73,9 @@ SITES = (
 )
 
 
+NOTE = "An evening on local radio: the spring sale was named twice."
+
+
 class Sort(NamedTuple):
     """A link of the demo with the chances that make its traffic."""
 
@@ -112,6 +116,7 @@ def fill(
     if session.scalar(known):
         raise Invalid({"demo": "This workspace has the demo's campaigns already."})
     made = {sort: _make(session, workspace, sort, settings) for sort in SORTS}
+    _tell(session, workspace, made, days.now())
     spool = Spool(settings.spool_dir, durable=False, segment_bytes=settings.spool_segment_bytes, bytes_max=1 << 40)
     with Progress(console=console) as progress:
         writing = progress.add_task("A month of traffic", total=PEOPLE)
@@ -141,6 +146,32 @@ def _make(session: Session, workspace: Workspace, sort: Sort, settings: Settings
         title=f"Demo: {sort.content}",
     )
     return links.create(session, workspace, draft, OwnDomain((settings.public_url,)))
+
+
+def _tell(session: Session, workspace: Workspace, made: dict[Sort, Link], now: datetime) -> None:
+    """A history of the month for the change log: its links are as old as their traffic, and some things were changed."""
+    ids = [link.id for link in made.values()], [link.campaign_id for link in made.values()]
+    theirs = ChangeEntry.link_id.in_(ids[0]) | ChangeEntry.campaign_id.in_(ids[1])
+    session.execute(update(ChangeEntry).where(theirs).values(at_ms=days.to_ms(now - timedelta(days=DAYS + 1))))
+    spring = made[SORTS[0]].campaign
+    hero = next(link for sort, link in made.items() if sort.content == "hero-b")
+    spring.budget_minor, spring.budget_currency = 150_000, "EUR"
+    edits = (
+        (26, "budget", None, [("budget", None, "1000.00 EUR")]),
+        (15, "link", hero.id, [("destination", f"{hero.destination}/teapots", hero.destination)]),
+        (6, "budget", None, [("budget", "1000.00 EUR", "1500.00 EUR")]),
+    )
+    for days_ago, kind, link_id, fields in edits:
+        changelog.record(
+            session,
+            workspace_id=workspace.id,
+            kind=kind,
+            campaign_id=spring.id,
+            link_id=link_id,
+            fields=fields,
+            at=now - timedelta(days=days_ago),
+        )
+    changelog.note(session, workspace, spring, NOTE, now - timedelta(days=10))
 
 
 class _Story:
