@@ -388,7 +388,7 @@ def test_a_failing_destination_with_the_clicks_that_led_there(
         "links": 1,
     }
     text = said(owner)
-    assert "Urgent: Since 08:00 shop.example/sale?ref=1 answers 404; 5 clicks led there meanwhile." in text
+    assert "Urgent: Since 08:00, shop.example/sale?ref=1 answers 404; 5 clicks led there meanwhile." in text
     assert f'href="/app/links/{link.code}"' in owner.get("/app/").text
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from flask import Flask
+from flask import Flask, render_template
 from flask.testing import FlaskClient
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
@@ -212,6 +212,11 @@ def test_a_report_s_groups_are_all_that_the_short_form_asks_the_store_for(
     assert shown.main is not None
     assert shown.main.said.head == "hero-b is ahead of all others."
     assert found.more <= 0
+        page = render_template("variants/_summary.html", variants=found)
+        assert render_template("variants/_summary.html", variants=None).strip() == ""
+    assert "<strong>hero-b is ahead of all others.</strong>" in page
+    assert page.count("<tr") == 4
+    assert "/app/campaigns/spring-sale/variants?from=" in page
     assert len(asked) == 1
     assert "conversions" in asked[0]
     assert "rollup" not in asked[0]

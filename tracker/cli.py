@@ -28,6 +28,7 @@ from tracker import (
     bulk,
     campaigns,
     cli_conversions,
+    cli_costs,
     cli_keys,
     cli_privacy,
     cli_rollups,
@@ -77,6 +78,7 @@ def main() -> None:
 
 
 main.add_command(cli_conversions.group)
+main.add_command(cli_costs.group)
 main.add_command(cli_privacy.export)
 main.add_command(cli_privacy.forget)
 main.add_command(cli_keys.keys)

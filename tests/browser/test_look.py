@@ -19,6 +19,8 @@ PAGES = {
     "overview": "/app/",
     "campaigns": "/app/campaigns",
     "campaign": "/app/campaigns/demo-spring-sale",
+    "variants": "/app/campaigns/demo-spring-sale/variants?split=26,26,18",
+    "planner": "/app/planner?campaign=demo-spring-sale",
     "links": "/app/links",
     "builder": "/app/links/new",
     "link": "/app/links/look",

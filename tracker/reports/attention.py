@@ -43,11 +43,10 @@ KINDS: dict[str, tuple[Severity, str, str]] = {
         "Make sure that the loader runs and the database answers; TRACKER_SPOOL_MAX_MB sets the bound.",
     ),
     "losing": (Severity.BAD, "Hits are being lost.", "Look at the data folder’s rights and the disk."),
-    "lost": (Severity.BAD, "The disk refused, or the spool had reached its bound. No report has them.", ""),
     "destination_failing": (
         Severity.BAD,
-        "Whoever follows the link finds no page.",
-        "Repair the page, or lead the link elsewhere: an edit is in force within a second.",
+        "Whoever is led there finds no page.",
+        "Repair the page, or lead its links elsewhere: an edit is in force within a second.",
     ),
     "all_silent": (
         Severity.BAD,
@@ -69,6 +68,7 @@ KINDS: dict[str, tuple[Severity, str, str]] = {
         "Clicks go on: the pixel or callback has gone from the thank-you page, or the page sells nothing.",
         "Check the thank-you page.",
     ),
+    "lost": (Severity.WARNING, "The disk refused, or the spool had reached its bound. No report has them.", ""),
     "filling": (
         Severity.WARNING,
         "Beyond that, hits are lost.",
@@ -213,8 +213,9 @@ def _of_machine(machine: Machine) -> Iterator[Need]:
 def _failing(session: Session, store: EventStore, workspace: Workspace, now: datetime) -> Iterator[Need]:
     for found in destinationchecks.failing(session, workspace, now):
         campaigns = {link.campaign_id for link in found.links}
-        clicks = store.clicks_by_link(campaigns, days.bucket_of(found.since), days.bucket_of(now) + 1)
-        lost = sum(clicks.get(link.id, 0) for link in found.links)
+        since, end = days.bucket_of(found.since), days.bucket_of(now) + 1
+        clicks = destinationchecks.clicks_by_link(store, campaigns, since, end)
+        lost = sum(clicks[link.id] for link in found.links)
         campaign = found.links[0].campaign
         yield Need(
             "destination_failing",

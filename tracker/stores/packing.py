@@ -192,11 +192,14 @@ def _store(connection: Connection, run: Run, token: bytes, found: _Found) -> Non
 
 def drifts(connection: Connection, day: int) -> list[Drift]:
     """Packs of a day that do not hold what its raw events are: how many hits, and a sum over what they are."""
-    from tracker.stores import columns
-
     c, wrong = packs.c, []
     query = select(c.start, c.until).where(c.campaign_id == ALL, c.columns == DONE, within(day * DAY, (day + 1) * DAY))
-    for start, until in connection.execute(query.order_by(c.start)).all():
+    runs = connection.execute(query.order_by(c.start)).all()
+    if not runs:
+        return []
+    from tracker.stores import columns
+
+    for start, until in runs:
         run = start, until
         should = {own: columns.digest(rows) for own, rows in columns.by_campaign(connection.execute(select_hits(run)))}
         kept = select(c.campaign_id, c.columns).where(c.start == start, c.until == until, c.campaign_id != ALL)
