@@ -139,7 +139,7 @@ def of_campaign(
     if first is None:
         return {}
     spans = period.spans(ZoneInfo(workspace.timezone))
-    lived_days = max((spans[-1].end - max(spans[0].start, first)) / campaign_report.DAY, 1)
+    lived_days = max((spans[-1].end - max(spans[0].start, first)) / DAY, 1)
     rate = totals.ctr if metric == METRICS[0] else Rate(totals.conversions, totals.unique_clicks)
     found = {}
     if rate.trials:
