@@ -125,5 +125,6 @@ def row(line: Line, clicks: list[int]) -> Row:
             shortly = changes.of_rate_shortly(change)
             in_full = changes.of_rate(change, getattr(now, name), getattr(before, name))
             found[name] = shortly if line.campaign else in_full
+        found |= changes.of_finances(now, before)
         found |= {money.currency: changes.of_money(money, before.revenue) for money in now.revenue}
     return Row(line, found, charts.sparkline(clicks))
