@@ -45,6 +45,8 @@ PAGES = {
     "filters": "/app/settings/filters",
     "page-checker": "/app/debugger/check",
     "callback": "/app/settings/callback",
+    "share": "/app/campaigns/demo-spring-sale/share",
+    "shared": "/app/shared",
     "campaign-settings": "/app/campaigns/demo-spring-sale/settings",
 }
 # What reaches beyond its section or its own box, unless it stands in a region that can be scrolled.
