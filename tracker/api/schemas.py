@@ -303,9 +303,7 @@ class StatsQuery(Filtered):
     compare = fields.String(
         load_default=None,
         validate=validate.OneOf(COMPARISONS),
-        metadata={
-            "description": "`previous`: as many days before; `year`: 52 weeks before; `custom`: from another day."
-        },
+        metadata={"description": "`previous`: directly before; `year`: 52 weeks before; `custom`: from another day."},
     )
     compare_from = fields.String(load_default=None, metadata={"description": "The first local date of `custom`."})
     group_by = fields.String(load_default=None)

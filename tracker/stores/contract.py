@@ -306,10 +306,6 @@ class EventStore(Protocol):
         did, there is no flow."""
         ...
 
-    def clicks_by_link(self, campaign_ids: Collection[int], start: int, end: int) -> dict[int, int]:
-        """Counted clicks of several campaigns by link, over the buckets from `start` to before `end`."""
-        ...
-
     def breakdowns(
         self, campaign_id: int, start: int, end: int, dimensions: Sequence[Dimension]
     ) -> dict[Dimension, list[Part]]:

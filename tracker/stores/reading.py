@@ -182,15 +182,6 @@ class SqlReader:
             found = (Flow(*map(int, row)) for row in connection.exec_driver_sql(text).all())
             return [flow for flow in found if flow.impressions or flow.clicks]
 
-    def clicks_by_link(self, campaign_ids: Collection[int], start: int, end: int) -> dict[int, int]:
-        found: dict[int, int] = {}
-        for some in chunks(sorted(campaign_ids)):
-            of: Of = {"campaign_id": tuple(some), "kind": int(Kind.CLICK), "verdict": int(Verdict.COUNTED)}
-            for link, n, *_ in self._sums(rollups, rollup_days, ("link_id",), of, start, end):
-                # A link that went over to another campaign has had clicks in both.
-                found[link] = found.get(link, 0) + n
-        return {link: n for link, n in found.items() if n}
-
     def first_bucket(self, campaign_id: int) -> int | None:
         with self._engine.connect() as connection:
             query = select(func.min(rollups.c.bucket)).where(rollups.c.campaign_id == campaign_id)
