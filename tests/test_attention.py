@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from tests.conftest import Api
 from tests.crowd import Crowd
 from tracker import days, links
-from tracker.campaigning import DestinationCheck
+from tracker.campaigning import Cost, DestinationCheck
 from tracker.destinationchecks import address_of
 from tracker.models import Campaign, Link, Workspace
 from tracker.reports import attention
@@ -425,6 +425,36 @@ def test_another_workspace_sees_nothing_of_it(
         services = app.extensions["tracker"]
         assert len(services.needs(session, workspace, WEDNESDAY).shown) == 1
         assert services.needs(session, other, WEDNESDAY).shown == []
+
+
+def spend(session: Session, link: Link, minor: int, first: date, last: date, currency: str = "EUR") -> None:
+    key = {"campaign_id": link.campaign_id, "workspace_id": link.workspace_id}
+    session.add(Cost(**key, first_on=first, last_on=last, minor=minor, currency=currency, origin="form"))
+    session.commit()
+
+
+def test_a_budget_that_is_nearly_spent_by_entries_until_today_and_by_clicks(
+    play: Play, make_link: MakeLink, needs: Callable[..., Any], api: Api, session: Session, owner: FlaskClient
+) -> None:
+    today = WEDNESDAY.date()
+    link = make_link(cost_param="cost", cost_currency="EUR")
+    make_link(campaign="without-budget")
+    budget = {"amount": "100.00", "currency": "EUR"}
+    assert api("PATCH", "/campaigns/spring-sale", {"budget": budget}).status_code == 200
+    spend(session, link, 4000, today - timedelta(days=9), today - timedelta(days=1))
+    spend(session, link, 8000, today - timedelta(days=4), today + timedelta(days=5))  # half of it is to come
+    spend(session, link, 9000, today - timedelta(days=2), today - timedelta(days=2), "USD")
+    spend(session, link, 9000, today + timedelta(days=1), today + timedelta(days=1))
+    assert needs() == []
+    play.come(f"/{link.code}?cost=2.50", 4, [0])
+    play.at(WEDNESDAY + timedelta(seconds=31))
+    (found,) = needs()
+    assert (found["kind"], found["severity"]) == ("budget_spent", "warning")
+    assert found["facts"] == {"spent": {"currency": "EUR", "amount": "90.00"}, "budget": budget, "percent": 90}
+    assert "spring-sale: €90.00 of €100.00 spent, 90 %." in said(owner)
+    spend(session, link, 2000, today, today)
+    play.at(WEDNESDAY + timedelta(seconds=62))
+    assert "spring-sale: €110.00 of €100.00 spent, 110 %: more than its budget." in said(owner)
 
 
 # What it costs.

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from flask.testing import FlaskClient
 
 from tests.conftest import Api
 from tests.test_pages import figure
 from tracker import days
+from tracker.cli import main
+from tracker.config import Settings
 from tracker.models import Link
 
 pytestmark = pytest.mark.any_database
@@ -102,3 +106,25 @@ def test_the_page_leads_to_files_of_what_it_shows(owner: FlaskClient, query: str
         assert "source=social" in href
         assert owner.get(href).status_code == 200
     assert re.search(r'href="/app/campaigns/spring-sale/share\?[^"]*source=social', page)
+
+
+@pytest.mark.parametrize("only", [[], ["--only", "source=social"], ["--compare", "none"], ["--by", "conversion"]])
+def test_the_terminal_has_the_pages_figures(
+    owner: FlaskClient, settings: Settings, query: str, only: list[str]
+) -> None:
+    first = query[5:15]
+    asked = "&".join([query, *_as_query(only)])
+    page = owner.get(f"/app/campaigns/spring-sale.json?{asked}").json
+    environ = {"TRACKER_DATA_DIR": str(settings.data_dir), "TRACKER_DATABASE_URL": settings.database_url}
+    command = ["report", "spring-sale", "--from", first, "--to", first, "--group-by", "content", "--json", *only]
+    told = CliRunner().invoke(main, command, env=environ, catch_exceptions=False)
+    found = json.loads(told.stdout)
+    for name in ("totals", "previous", "changes", "filters", "by", "from", "to", "timezone"):
+        assert found.get(name) == page.get(name), name
+    assert found["groups"] == page["groups"]["content"]
+
+
+def _as_query(options: list[str]) -> list[str]:
+    """What the page's address says for options of the command."""
+    pairs = zip(options[::2], options[1::2], strict=True)
+    return [value if name == "--only" else f"{name.removeprefix('--')}={value}" for name, value in pairs]

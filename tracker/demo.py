@@ -13,7 +13,7 @@ from rich.progress import Progress
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
-from tracker import changelog, clickid, customers, days, links
+from tracker import changelog, clickcost, clickid, customers, days, links
 from tracker.campaigning import ChangeEntry
 from tracker.config import Settings
 from tracker.destinations import OwnDomain
@@ -87,14 +87,15 @@ class Sort(NamedTuple):
     click: float
     convert: float
     has_pixel: bool
+    cents: int = 0  # what a click costs, more or less
 
 
 SORTS = (
     Sort("demo-spring-sale", "newsletter", "email", "hero-a", 0.26, 0.037, 0.055, True),
     Sort("demo-spring-sale", "newsletter", "email", "hero-b", 0.26, 0.049, 0.060, True),
     Sort("demo-spring-sale", "newsletter", "email", "text-only", 0.18, 0.034, 0.050, True),
-    Sort("demo-spring-sale", "google", "cpc", "brand", 0.10, 0.50, 0.080, False),
-    Sort("demo-autumn-launch", "facebook", "paid_social", "video", 0.12, 0.35, 0.020, False),
+    Sort("demo-spring-sale", "google", "cpc", "brand", 0.10, 0.50, 0.080, False, 85),
+    Sort("demo-autumn-launch", "facebook", "paid_social", "video", 0.12, 0.35, 0.020, False, 32),
     Sort("demo-autumn-launch", "partner", "referral", "banner", 0.08, 0.012, 0.030, True),
 )
 
@@ -144,6 +145,7 @@ def _make(session: Session, workspace: Workspace, sort: Sort, settings: Settings
         medium=sort.medium,
         content=sort.content,
         title=f"Demo: {sort.content}",
+        cost_param="cost" if sort.cents else None,
     )
     return links.create(session, workspace, draft, OwnDomain((settings.public_url,)))
 
@@ -206,6 +208,7 @@ class _Story:
         if chance.random() > (0.5 if bot else sort.click):
             return
         click = base._replace(kind=int(Kind.CLICK), at_ms=at_ms + chance.randint(2_000, 90_000), nonce=self._nonce())
+        click = click._replace(cost=self._cost(sort))
         if chance.random() < 0.03:
             yield click._replace(verdict=int(Verdict.PREFETCH), nonce=self._nonce())
         yield click
@@ -217,9 +220,17 @@ class _Story:
     def _earlier(self, click: Event, sort: Sort) -> Event:
         """The same person's click an hour or so before, on another link of the campaign."""
         chance = self._chance
-        link = self._made[chance.choice([each for each in SORTS if each.campaign == sort.campaign and each != sort])]
+        other = chance.choice([each for each in SORTS if each.campaign == sort.campaign and each != sort])
+        link, cost = self._made[other], self._cost(other)
         at_ms = click.at_ms - chance.randint(600_000, 2 * HOUR_MS)
-        return click._replace(at_ms=at_ms, nonce=self._nonce(), link_id=link.id, code=link.code)
+        return click._replace(at_ms=at_ms, nonce=self._nonce(), link_id=link.id, code=link.code, cost=cost)
+
+    def _cost(self, sort: Sort) -> str:
+        """What a network puts into a paid link for a click, now and then nothing but its macro."""
+        if not sort.cents:
+            return ""
+        micros = self._chance.randint(sort.cents * 6_000, sort.cents * 14_000)
+        return clickcost.amount(micros) if self._chance.random() > 0.01 else "{cost}"
 
     def _instant(self) -> int:
         """Some instant of the month, busier by day and towards the end, never after now."""
@@ -270,6 +281,7 @@ class _Story:
             code=self._workspace.key,
             link_id=0,
             params=customers.seal(query, self._customer_key),
+            cost="",
         )
 
     def _customer(self) -> str:

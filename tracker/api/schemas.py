@@ -180,6 +180,21 @@ class Filtered(Schema):
     browser = fields.String()
 
 
+class ShareNew(Filtered):
+    title = fields.String()
+    days = fields.Integer(
+        strict=True, metadata={"description": "The last so many whole days, going on; 14 if not told."}
+    )
+    from_ = fields.String(data_key="from", metadata={"description": "First local date, for days that stay."})
+    to = fields.String()
+    interval = fields.String()
+    compare = fields.String(metadata={"description": "previous, year or none."})
+    by = fields.String()
+    shows_money = fields.Boolean(load_default=True, truthy={True}, falsy={False})
+    password = fields.String(load_only=True)
+    expires_on = fields.String(metadata={"description": "The last local date on which the link works."})
+
+
 class EventsQuery(PageQuery, Filtered):
     verdict = fields.String(load_default=None, validate=validate.OneOf([verdict.word for verdict in Verdict]))
     kind = fields.String(load_default=None, validate=validate.OneOf([kind.word for kind in Kind]))

@@ -66,21 +66,25 @@ def link(row: Link, public_url: str) -> dict[str, Any]:
 
 
 def need(row: Need) -> dict[str, Any]:
-    """Money has no part in it: facts are counts, texts, dates and rates."""
-    shaped = {
-        name: rate(value) if isinstance(value, Rate) else value.isoformat() if isinstance(value, date) else value
-        for name, value in row.facts.items()
-    }
+    """Facts are counts, texts, dates, rates and money, each as elsewhere."""
     return {
         "kind": row.kind,
         "severity": row.severity.word,
         "campaign": {"slug": row.campaign.slug, "name": row.campaign.name} if row.campaign else None,
         "links": list(row.links),
         "since": instant(row.since),
-        "facts": shaped,
+        "facts": {name: _fact(value) for name, value in row.facts.items()},
         "means": row.means,
         "todo": row.todo or None,
     }
+
+
+def _fact(value: Any) -> Any:
+    if isinstance(value, Rate):
+        return rate(value)
+    if isinstance(value, Money):
+        return money(value)
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def campaign(row: Campaign) -> dict[str, Any]:

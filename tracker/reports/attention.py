@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from tracker import changes, days, destinationchecks
 from tracker.losses import Losses
 from tracker.models import Report, Workspace
+from tracker.reports import budgets
 from tracker.reports.watched import Named, look_at
 from tracker.stores import EventStore
 
@@ -89,6 +90,11 @@ KINDS: dict[str, tuple[Severity, str, str]] = {
         Severity.WARNING,
         "It counted regularly until then, and would have at this time of the week.",
         "Look whether its ads still run.",
+    ),
+    "budget_spent": (
+        Severity.WARNING,
+        "By what was entered until today and what clicks said they cost, in the budget’s currency.",
+        "Stop its ads, or raise the budget.",
     ),
     "clicks_dropped": (
         Severity.WARNING,
@@ -182,7 +188,11 @@ class Attention:
         if kept is None or kept[1] != edits or not timedelta() <= now - kept[0] < KEPT_FOR:
             # What waits in the spool has not come to be counted: its absence says nothing.
             until = now - timedelta(seconds=machine.lag_s or 0)
-            found = [*_failing(session, store, workspace, now), *_of_campaigns(session, store, workspace, until)]
+            found = [
+                *_failing(session, store, workspace, now),
+                *_of_campaigns(session, store, workspace, until),
+                *_budgets(session, store, workspace, now),
+            ]
             kept = self._kept[workspace.id] = (now, edits, found)
         found = [*of_machine(machine), *kept[2], *_unmatched(session, workspace, now)]
         found.sort(key=lambda need: ORDER[need.kind])
@@ -224,6 +234,12 @@ def _failing(session: Session, store: EventStore, workspace: Workspace, now: dat
             found.since,
             {"url": found.url, "answer": found.answer, "clicks": lost, "links": len(found.links)},
         )
+
+
+def _budgets(session: Session, store: EventStore, workspace: Workspace, now: datetime) -> Iterator[Need]:
+    for each in budgets.nearly_spent(session, store, workspace, now):
+        facts = {"spent": each.spent, "budget": each.budget, "percent": each.spent.minor * 100 // each.budget.minor}
+        yield Need("budget_spent", Named(each.slug, each.name), facts=facts)
 
 
 def _unmatched(session: Session, workspace: Workspace, now: datetime) -> Iterator[Need]:

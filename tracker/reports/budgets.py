@@ -1,69 +1,84 @@
-"""How much of its budget a campaign has used, of all that was ever spent on it."""
+"""How much of a campaign's budget is spent: by what was entered until today, and by what clicks said they cost."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator
 from datetime import date, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session
 
-from tracker import days
+from tracker import costs, days
 from tracker.campaigning import Cost
 from tracker.models import Campaign, Workspace
 from tracker.money import Money
-from tracker.reports import cost
+from tracker.rates import micros
 from tracker.stores import EventStore
 
+NEARLY = 90  # per cent
+CAMPAIGNS_MAX = 100  # with a budget, the newest
+FIRST_DAY = date(1970, 1, 1)
 
-@dataclass(frozen=True, slots=True)
-class Used:
-    """What was spent up to today, entries and clicks together, against a budget.
 
-    `spent` is None where it cannot be told in the budget's currency; `amounts` are what was spent, each in its own.
-    """
+class Spent(NamedTuple):
+    """A budget that is nearly or wholly spent. Money in other currencies is not in `spent`: it is at least so much."""
 
+    slug: str
+    name: str
     budget: Money
-    spent: Money | None
-    amounts: tuple[Money, ...]
+    spent: Money
 
     @property
-    def share(self) -> float | None:
-        return None if self.spent is None else self.spent.minor / self.budget.minor
-
-    @property
-    def left(self) -> Money | None:
-        """Negative where more was spent than the budget allows."""
-        if self.spent is None:
-            return None
-        return Money(self.budget.minor - self.spent.minor, self.budget.currency)
+    def is_over(self) -> bool:
+        return self.spent.minor >= self.budget.minor
 
 
-def used(session: Session, store: EventStore, workspace: Workspace, campaign: Campaign, now: datetime) -> Used | None:
-    """None for a campaign without a budget. Costs that lie ahead, or the days of one that do, are not spent yet."""
-    budget = campaign.budget
-    if budget is None:
-        return None
-    zone = ZoneInfo(workspace.timezone)
-    today = days.today(zone, now)
-    first = min(_first_days(session, store, campaign, zone), default=today)
-    spans = list(days.spans(*days.bucket_range(min(first, today), today, zone), zone))
-    finances = cost.of_campaigns(session, store, workspace, [campaign.id], spans, {})[campaign.id]
-    totals = finances.of_totals(cost.NOTHING)
-    amounts = tuple(totals.cost or ())
-    if not amounts:
-        return Used(budget, Money(0, budget.currency), ())
-    if [amount.currency for amount in amounts] == [budget.currency]:
-        return Used(budget, amounts[0], amounts)
-    total = totals.cost_total
-    told = total is not None and total.currency == budget.currency and not totals.cost_without_rate
-    return Used(budget, total if told else None, amounts)
+def nearly_spent(session: Session, store: EventStore, workspace: Workspace, now: datetime) -> Iterator[Spent]:
+    """Campaigns that have spent NEARLY per cent of their budget, or more."""
+    query = select(Campaign).where(
+        Campaign.workspace_id == workspace.id, Campaign.archived_at.is_(None), Campaign.budget_minor.is_not(None)
+    )
+    campaigns = list(session.scalars(query.order_by(Campaign.id.desc()).limit(CAMPAIGNS_MAX)))
+    if not campaigns:
+        return
+    entered = _entered(session, campaigns, days.today(ZoneInfo(workspace.timezone), now))
+    for campaign in campaigns:
+        if campaign.budget is None:
+            continue
+        currency = campaign.budget.currency
+        one = micros(1, currency)
+        said = sum(
+            cost.micros
+            for cost in store.click_costs(campaign.id, 0, days.bucket_of(now) + 1)
+            if cost.currency == currency
+        )
+        spent = entered[campaign.id] + said // one
+        if spent * 100 >= campaign.budget.minor * NEARLY:
+            yield Spent(campaign.slug, campaign.name, campaign.budget, Money(spent, currency))
 
 
-def _first_days(session: Session, store: EventStore, campaign: Campaign, zone: ZoneInfo) -> list[date]:
-    """The first day that has an entry, and the first that has anything else."""
-    entered = session.scalar(select(func.min(Cost.first_on)).where(Cost.campaign_id == campaign.id))
-    bucket = store.first_bucket(campaign.id)
-    happened = None if bucket is None else days.today(zone, days.from_ms(bucket * days.BUCKET_MS))
-    return [day for day in (entered, happened) if day is not None]
+def _entered(session: Session, campaigns: list[Campaign], today: date) -> dict[int, int]:
+    """Minor units that were entered for days until today, in the currency of each budget."""
+    # Of an entry that reaches beyond today a part counts; the others are added up in the database.
+    is_over = Cost.last_on <= today
+    query = (
+        select(
+            Cost.campaign_id,
+            func.min(Cost.first_on).label("first_on"),
+            func.max(Cost.last_on).label("last_on"),
+            func.sum(Cost.minor).label("minor"),
+        )
+        .join(Campaign, and_(Campaign.id == Cost.campaign_id, Campaign.budget_currency == Cost.currency))
+        .where(Cost.campaign_id.in_([campaign.id for campaign in campaigns]), Cost.first_on <= today)
+        .group_by(Cost.campaign_id, case((is_over, 0), else_=Cost.id))
+    )
+    found: dict[int, int] = defaultdict(int)
+    for row in session.execute(query):
+        minor = int(row.minor)
+        if row.last_on > today:
+            minor = costs.part(minor, row.first_on, row.last_on, FIRST_DAY, today)
+        found[row.campaign_id] += minor
+    return found

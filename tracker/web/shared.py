@@ -160,6 +160,7 @@ def _shown(share: SharedReport) -> dict[str, Any]:
     frame = {
         "share": share,
         "workspace": workspace,
+        "last_day": shares.last_day(share, workspace),
         "is_shared": True,
         "hides_money": not share.shows_money,
         "export": {

@@ -11,7 +11,7 @@ from tracker import campaigns, days
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.models import Campaign, Workspace
-from tracker.reports import budgets
+from tracker.reports import budgetuse
 from tracker.services import services
 from tracker.web import responses
 from tracker.web.access import signed_in
@@ -49,5 +49,5 @@ def _page(workspace: Workspace, campaign: Campaign, form: CampaignForm, errors: 
         campaign=campaign,
         form=form,
         errors=errors or {},
-        used=budgets.used(db.session(), services().store, workspace, campaign, days.now()),
+        used=budgetuse.used(db.session(), services().store, workspace, campaign, days.now()),
     )
