@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Result
+from sqlalchemy import CursorResult
 
 from tracker.stores import bits
 from tracker.stores.contract import Dimension
@@ -24,7 +24,7 @@ from tracker.stores.packs import Asked, Counted
 
 Ints = npt.NDArray[np.integer[Any]]
 
-VERSION = b"\x01"
+VERSION = b"\x01"  # of how a pack is written: with another, a migration has to delete those that are there
 # What is known of a hit: its quarter, counted from the run's first; kind, verdict and both flags joined; its link; the
 # ids of its values, 0 for none.
 BUCKET, WHAT, LINK = range(3)
@@ -43,10 +43,12 @@ PENDING_MAX = 1_000_000  # sums of single packs, before they are added up
 ID = np.dtype("<u4")
 
 
-def by_campaign(found: Result[Any]) -> Iterator[tuple[int, Ints]]:
+def by_campaign(found: CursorResult[Any]) -> Iterator[tuple[int, Ints]]:
     """Campaigns in their order, each with the rows that begin with it; of those the rest."""
+    # The driver's own rows: to make others of them takes as long as all the rest.
+    cursor: Any = found.cursor
     chunks = [np.zeros((0, 1 + FIELDS), np.int64)]
-    while some := found.fetchmany(READ_AT_ONCE):
+    while some := cursor.fetchmany(READ_AT_ONCE):
         flat = np.fromiter(chain.from_iterable(some), np.int64, len(some) * (1 + FIELDS))
         chunks.append(flat.reshape(len(some), 1 + FIELDS))
     table = np.concatenate(chunks)

@@ -70,6 +70,14 @@ class ClickCost(NamedTuple):
     unread_n: int
 
 
+class CampaignCost(NamedTuple):
+    """The same of a whole campaign: millionths of what its clicks said they cost in one currency."""
+
+    campaign_id: int
+    currency: str
+    micros: int
+
+
 # The instant and the nonce.
 EventId = tuple[int, int]
 
@@ -186,7 +194,8 @@ class Wanted(NamedTuple):
     """Which events of a workspace are looked for; `None` leaves all in.
 
     With `code`, hits that asked for it when no link had it come beside those of `link_id`. `noted` leaves only
-    impressions and clicks of links that do not count, or count with a remark, and no tests.
+    impressions and clicks of links that do not count, or count with a remark, and no tests. `links` are the only ones,
+    `values` what a hit has to have, `None` for what has no value.
     """
 
     kind: int | None = None
@@ -197,6 +206,8 @@ class Wanted(NamedTuple):
     campaign_id: int | None = None
     since_ms: int | None = None
     noted: bool = False
+    links: frozenset[int] | None = None
+    values: Mapping[Dimension, str | None] = {}
 
 
 class Search(NamedTuple):
@@ -303,6 +314,10 @@ class EventStore(Protocol):
 
     def click_costs(self, campaign_id: int, start: int, end: int) -> list[ClickCost]:
         """What counted clicks said they cost, over the buckets from `start` to before `end`."""
+        ...
+
+    def click_costs_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[CampaignCost]:
+        """The same of several campaigns; of one whose clicks said nothing there is none."""
         ...
 
     def select(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -58,28 +58,52 @@ class Packer:
     def pack(self, now_ms: int, within_s: float) -> int:
         """Packs one run, and more while time is left; answers how many, 0 where nothing is to be packed."""
         began, done = time.monotonic(), 0
-        while (run := self._next(now_ms)) is not None:
-            self._pack(run)
-            done += 1
-            if time.monotonic() - began > within_s:
-                break
-        return done
+        while True:
+            empty, run = self._next((now_ms - SETTLED_MS) // BUCKET_MS)
+            if run is not None:
+                self._pack(run)
+                done += 1
+            elif empty:
+                self._pass_over(empty)
+            else:
+                return done
+            if done and time.monotonic() - began > within_s:
+                return done
 
-    def _next(self, now_ms: int) -> Run | None:
-        """The next run to be packed."""
-        over = (now_ms - SETTLED_MS) // BUCKET_MS
+    def _next(self, over: int) -> tuple[list[Run], Run | None]:
+        """What is to be packed next of the time before a quarter; or, if that comes first, what holds nothing."""
+        empty: list[Run] = []
         with self._engine.connect() as connection:
             oldest = connection.scalar(select(func.min(events.c.at_ms)))
             if oldest is None:
-                return None
+                return empty, None
             pruned = connection.scalar(select(marks.c.value).where(marks.c.name == PRUNED_BEFORE)) or 0
             # Not of a day that retention has begun to cut: it would be packed anew each hour.
             first = max(oldest // DAY_MS, -(-pruned // DAY_MS)) * DAY
-            for gap in _gaps(connection, first, over):
-                run = self._cut(connection, *gap, over)
-                if run is not None:
-                    return run
-        return None
+            nothing_since = over
+            for start, until in _gaps(connection, first, over):
+                if empty and (start < nothing_since or until > empty[-1][0]):
+                    break
+                if not empty and _nth(connection, start, until, 0) is not None:
+                    if (run := self._cut(connection, start, until, over)) is not None:
+                        return [], run
+                elif until <= over:
+                    nothing_since = nothing_since if empty else _last_before(connection, start) + 1
+                    empty.append((start, until))
+        return empty, None
+
+    def _pass_over(self, runs: Sequence[Run]) -> None:
+        """Says that runs that hold nothing, nor does the time between them, are done; if it is still so."""
+        start, until = runs[-1][0], runs[0][1]
+        of_all = and_(packs.c.start >= start, packs.c.start < until, packs.c.campaign_id == ALL)
+        with self._engine.begin() as connection:
+            self._dialect.keep_changers_out(connection)
+            if _nth(connection, start, until, 0) is None:
+                connection.execute(delete(packs).where(of_all, packs.c.columns != DONE))
+                there = set(connection.scalars(select(packs.c.start).where(of_all)))
+                rows = [_row(ALL, run, 0, DONE) for run in runs if run[0] not in there]
+                if rows:
+                    connection.execute(insert(packs), rows)
 
     def _cut(self, connection: Connection, start: int, until: int, over: int) -> Run | None:
         """The first run of a gap: all of it, or as much as is packed in one go. What is not over yet has to wait."""
@@ -132,6 +156,12 @@ def _nth(connection: Connection, start: int, until: int, number: int) -> int | N
     return found
 
 
+def _last_before(connection: Connection, start: int) -> int:
+    """The quarter of the last event before another."""
+    found: int | None = connection.scalar(select(func.max(events.c.at_ms)).where(events.c.at_ms < start * BUCKET_MS))
+    return -1 if found is None else found // BUCKET_MS
+
+
 def _claim(connection: Connection, run: Run, token: bytes) -> bool:
     """Takes a run, from whoever is at it as well; whether it could be had."""
     here = and_(within(*run), packs.c.campaign_id == ALL)
@@ -140,9 +170,12 @@ def _claim(connection: Connection, run: Run, token: bytes) -> bool:
     if is_done or run[0] * BUCKET_MS < pruned:
         return False
     connection.execute(delete(packs).where(here))
-    row = {"campaign_id": ALL, "start": run[0], "until": run[1], "n": 0, "columns": token}
-    connection.execute(insert(packs).values(row))
+    connection.execute(insert(packs), [_row(ALL, run, 0, token)])
     return True
+
+
+def _row(campaign: int, run: Run, n: int, columns: bytes) -> dict[str, Any]:
+    return {"campaign_id": campaign, "start": run[0], "until": run[1], "n": n, "columns": columns}
 
 
 def _read(connection: Connection, run: Run) -> _Found:
@@ -178,10 +211,7 @@ def _store(connection: Connection, run: Run, token: bytes, found: _Found) -> Non
         delete(packs).where(within(*run), c.campaign_id != ALL, or_(c.start != run[0], c.until != run[1]))
     )
     if found.packs:
-        rows = [
-            {"campaign_id": campaign, "start": run[0], "until": run[1], "n": n, "columns": pack}
-            for campaign, n, pack in found.packs
-        ]
+        rows = [_row(campaign, run, n, pack) for campaign, n, pack in found.packs]
         connection.execute(insert(packs), rows)
     if found.is_all:
         size = select(func.sum(c.n)).where(c.start == run[0], c.campaign_id != ALL)
@@ -192,11 +222,14 @@ def _store(connection: Connection, run: Run, token: bytes, found: _Found) -> Non
 
 def drifts(connection: Connection, day: int) -> list[Drift]:
     """Packs of a day that do not hold what its raw events are: how many hits, and a sum over what they are."""
-    from tracker.stores import columns
-
     c, wrong = packs.c, []
     query = select(c.start, c.until).where(c.campaign_id == ALL, c.columns == DONE, within(day * DAY, (day + 1) * DAY))
-    for start, until in connection.execute(query.order_by(c.start)).all():
+    runs = connection.execute(query.order_by(c.start)).all()
+    if not runs:
+        return []
+    from tracker.stores import columns
+
+    for start, until in runs:
         run = start, until
         should = {own: columns.digest(rows) for own, rows in columns.by_campaign(connection.execute(select_hits(run)))}
         kept = select(c.campaign_id, c.columns).where(c.start == start, c.until == until, c.campaign_id != ALL)

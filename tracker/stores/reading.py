@@ -12,6 +12,7 @@ from tracker.events import Kind, Verdict
 from tracker.extensions import in_list
 from tracker.stores import selecting
 from tracker.stores.contract import (
+    CampaignCost,
     CampaignStep,
     Cell,
     ClickCost,
@@ -107,6 +108,14 @@ class SqlReader:
         with self._engine.connect() as connection:
             names = texts_by_id(connection, (currency for _, currency, *_ in found))
         return [ClickCost(link, names[currency], *sums) for link, currency, *sums in found if any(sums)]
+
+    def click_costs_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[CampaignCost]:
+        keys, found = ("campaign_id", "currency_id"), []
+        for chunk in chunks(sorted(campaign_ids)):
+            found += self._sums(cost_quarters, cost_days, keys, {"campaign_id": padded(chunk)}, start, end)
+        with self._engine.connect() as connection:
+            names = texts_by_id(connection, (currency for _, currency, *_ in found))
+        return [CampaignCost(campaign, names[currency], micros) for campaign, currency, n, micros, _ in found if n]
 
     def select(
         self,
