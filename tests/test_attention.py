@@ -174,6 +174,14 @@ def test_where_every_campaign_stopped_at_once_it_is_the_tracker(
     assert "Nothing has counted since 17 Nov, 13:30, on any of 2 campaigns." in said(owner)
 
 
+def test_campaigns_that_stopped_one_after_another_are_told_one_by_one(
+    play: Play, make_link: MakeLink, needs: Callable[..., Any]
+) -> None:
+    play.come(f"/{make_link(campaign='a').code}", 10, FORTNIGHT)
+    play.come(f"/{make_link(campaign='b').code}", 10, range(2, 18))
+    assert kinds(needs()) == ["campaign_silent"] * 2
+
+
 def test_few_a_day_are_not_missed_in_a_day(play: Play, make_link: MakeLink, needs: Callable[..., Any]) -> None:
     code = make_link().code
     play.come(f"/{code}", 6, FORTNIGHT)

@@ -45,6 +45,8 @@ PAGES = {
     "filters": "/app/settings/filters",
     "page-checker": "/app/debugger/check",
     "callback": "/app/settings/callback",
+    "share": "/app/campaigns/demo-spring-sale/share",
+    "shared": "/app/shared",
     "campaign-settings": "/app/campaigns/demo-spring-sale/settings",
     "changes": "/app/changes",
     "changes-of-a-campaign": "/app/campaigns/demo-spring-sale/changes",

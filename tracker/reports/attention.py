@@ -23,6 +23,7 @@ KEPT_FOR = timedelta(seconds=30)
 UNMATCHED_DAYS = 7
 UNMATCHED_MAX = 5_000  # that are counted, the latest
 CODES_SHOWN_MAX = 3
+TOGETHER = timedelta(hours=12)  # within which the last hits of campaigns lie that stopped at once
 
 
 class Severity(IntEnum):
@@ -262,9 +263,9 @@ def _of_campaigns(session: Session, store: EventStore, workspace: Workspace, unt
         Need(happened.what, campaign, since=happened.since, facts=happened.facts)
         for campaign, happened in watched.found
     ]
-    silent = [need for need in found if need.kind == "campaign_silent"]
-    if watched.is_all_silent and len(silent) > 1:
-        since = max(need.since for need in silent if need.since is not None)
+    ended = [need.since for need in found if need.kind == "campaign_silent" and need.since is not None]
+    # Campaigns end one by one.
+    if watched.is_all_silent and len(ended) > 1 and max(ended) - min(ended) <= TOGETHER:
         found = [need for need in found if need.kind != "campaign_silent"]
-        found.append(Need("all_silent", since=since, facts={"campaigns": len(silent)}))
+        found.append(Need("all_silent", since=max(ended), facts={"campaigns": len(ended)}))
     return found
