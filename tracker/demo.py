@@ -165,7 +165,7 @@ def _spend(session: Session, workspace: Workspace, made: dict[Sort, Link], now: 
 
 
 def _tell(session: Session, workspace: Workspace, made: dict[Sort, Link], now: datetime) -> None:
-    """A history of the month for the change log: its links are as old as their traffic, and some things were changed."""
+    """A history for the change log: the demo's links are as old as their traffic, and some things were changed."""
     ids = [link.id for link in made.values()], [link.campaign_id for link in made.values()]
     theirs = ChangeEntry.link_id.in_(ids[0]) | ChangeEntry.campaign_id.in_(ids[1])
     session.execute(update(ChangeEntry).where(theirs).values(at_ms=days.to_ms(now - timedelta(days=DAYS + 1))))
