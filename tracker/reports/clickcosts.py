@@ -1,4 +1,4 @@
-"""What clicks said they cost: summed for a report, and told on the page of a link, so that a macro that fails shows."""
+"""What the clicks of a link said they cost, lately: whether the network's macro does what it should."""
 
 from __future__ import annotations
 

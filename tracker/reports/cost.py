@@ -244,11 +244,9 @@ def _entries(
 def _spread(entries: Iterable[Any], table: Table, first: date, last: date) -> Iterator[tuple[int, Line]]:
     """What falls on the days of a period of each entry, by the rates of its days, with its campaign."""
     for row in entries:
-        for piece in table.pieces(row.currency, first, last):
-            if row.first_on <= piece.last and piece.first <= row.last_on:
-                minor = costs.part(int(row.minor), row.first_on, row.last_on, piece.first, piece.last)
-                line = Line(row.link_id, row.source, row.currency, piece.rate, micros(minor, row.currency))
-                yield row.campaign_id, line
+        for piece in table.pieces(row.currency, max(first, row.first_on), min(last, row.last_on)):
+            minor = costs.part(int(row.minor), row.first_on, row.last_on, piece.first, piece.last)
+            yield row.campaign_id, Line(row.link_id, row.source, row.currency, piece.rate, micros(minor, row.currency))
 
 
 def _pieces(table: Table, currencies: Iterable[str], first: date, last: date) -> Iterator[tuple[str, Piece]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from tracker.stores.contract import (
+from tracker.stores.contract import EventStore
+from tracker.stores.sql import SqlStore
+from tracker.stores.values import (
     ALL,
     LAST_DAYS_MAX,
     SEARCHED_MAX,
@@ -16,7 +18,6 @@ from tracker.stores.contract import (
     Dimension,
     Drift,
     EventId,
-    EventStore,
     Flow,
     Hits,
     Last,
@@ -33,7 +34,6 @@ from tracker.stores.contract import (
     StoredEvent,
     Wanted,
 )
-from tracker.stores.sql import SqlStore
 
 __all__ = [
     "ALL",

@@ -11,7 +11,21 @@ from tracker.days import Span
 from tracker.events import Kind, Verdict
 from tracker.extensions import in_list
 from tracker.stores import selecting
-from tracker.stores.contract import (
+from tracker.stores.dialects import dialect_of
+from tracker.stores.rollups import (
+    DAY_MS,
+    cost_days,
+    cost_quarters,
+    events,
+    rollup_days,
+    rollup_orphan_days,
+    rollup_part_days,
+    rollup_parts,
+    rollup_steps,
+    rollups,
+)
+from tracker.stores.rows import ID, chunks, older, stored, texts_by_id
+from tracker.stores.values import (
     CampaignCost,
     CampaignStep,
     Cell,
@@ -27,20 +41,6 @@ from tracker.stores.contract import (
     Step,
     StoredEvent,
 )
-from tracker.stores.dialects import dialect_of
-from tracker.stores.rollups import (
-    DAY_MS,
-    cost_days,
-    cost_quarters,
-    events,
-    rollup_days,
-    rollup_orphan_days,
-    rollup_part_days,
-    rollup_parts,
-    rollup_steps,
-    rollups,
-)
-from tracker.stores.rows import ID, chunks, older, stored, texts_by_id
 from tracker.summing import Of, freeze, over, padded
 from tracker.sums import StoreMark
 

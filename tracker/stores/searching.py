@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, Connection, and_, literal, or_, select
 from tracker.events import Verdict
 from tracker.extensions import in_list
 from tracker.stores import lastseen
-from tracker.stores.contract import SEARCHED_MAX, EventId, Hits, Last, Reason, Search, StoredEvent, Wanted
 from tracker.stores.reading import SHOWN, SqlReader
 from tracker.stores.rollups import (
     DAY_MS,
@@ -24,6 +23,7 @@ from tracker.stores.rollups import (
     rollups,
 )
 from tracker.stores.rows import chunks, older, stored, texts, texts_by_id
+from tracker.stores.values import SEARCHED_MAX, EventId, Hits, Last, Reason, Search, StoredEvent, Wanted
 
 SEARCHED_AT_ONCE = 10_000
 NEWEST_FIRST = (events.c.at_ms.desc(), events.c.nonce.desc())
