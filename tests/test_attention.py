@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from tests.conftest import Api
 from tests.crowd import Crowd
 from tracker import days, links
-from tracker.campaigning import DestinationCheck
+from tracker.campaigning import Cost, DestinationCheck
 from tracker.destinationchecks import address_of
 from tracker.models import Campaign, Link, Workspace
 from tracker.reports import attention
@@ -172,6 +172,14 @@ def test_where_every_campaign_stopped_at_once_it_is_the_tracker(
         play.come(f"/{make_link(campaign=campaign).code}", 10, FORTNIGHT)
     assert kinds(needs()) == ["all_silent"]
     assert "Nothing has counted since 17 Nov, 13:30, on any of 2 campaigns." in said(owner)
+
+
+def test_campaigns_that_stopped_one_after_another_are_told_one_by_one(
+    play: Play, make_link: MakeLink, needs: Callable[..., Any]
+) -> None:
+    play.come(f"/{make_link(campaign='a').code}", 10, FORTNIGHT)
+    play.come(f"/{make_link(campaign='b').code}", 10, range(2, 18))
+    assert kinds(needs()) == ["campaign_silent"] * 2
 
 
 def test_few_a_day_are_not_missed_in_a_day(play: Play, make_link: MakeLink, needs: Callable[..., Any]) -> None:
@@ -388,7 +396,7 @@ def test_a_failing_destination_with_the_clicks_that_led_there(
         "links": 1,
     }
     text = said(owner)
-    assert "Urgent: Since 08:00 shop.example/sale?ref=1 answers 404; 5 clicks led there meanwhile." in text
+    assert "Urgent: Since 08:00, shop.example/sale?ref=1 answers 404; 5 clicks led there meanwhile." in text
     assert f'href="/app/links/{link.code}"' in owner.get("/app/").text
 
 
@@ -425,6 +433,36 @@ def test_another_workspace_sees_nothing_of_it(
         services = app.extensions["tracker"]
         assert len(services.needs(session, workspace, WEDNESDAY).shown) == 1
         assert services.needs(session, other, WEDNESDAY).shown == []
+
+
+def spend(session: Session, link: Link, minor: int, first: date, last: date, currency: str = "EUR") -> None:
+    key = {"campaign_id": link.campaign_id, "workspace_id": link.workspace_id}
+    session.add(Cost(**key, first_on=first, last_on=last, minor=minor, currency=currency, origin="form"))
+    session.commit()
+
+
+def test_a_budget_that_is_nearly_spent_by_entries_until_today_and_by_clicks(
+    play: Play, make_link: MakeLink, needs: Callable[..., Any], api: Api, session: Session, owner: FlaskClient
+) -> None:
+    today = WEDNESDAY.date()
+    link = make_link(cost_param="cost", cost_currency="EUR")
+    make_link(campaign="without-budget")
+    budget = {"amount": "100.00", "currency": "EUR"}
+    assert api("PATCH", "/campaigns/spring-sale", {"budget": budget}).status_code == 200
+    spend(session, link, 4000, today - timedelta(days=9), today - timedelta(days=1))
+    spend(session, link, 8000, today - timedelta(days=4), today + timedelta(days=5))  # half of it is to come
+    spend(session, link, 9000, today - timedelta(days=2), today - timedelta(days=2), "USD")
+    spend(session, link, 9000, today + timedelta(days=1), today + timedelta(days=1))
+    assert needs() == []
+    play.come(f"/{link.code}?cost=2.50", 4, [0])
+    play.at(WEDNESDAY + timedelta(seconds=31))
+    (found,) = needs()
+    assert (found["kind"], found["severity"]) == ("budget_spent", "warning")
+    assert found["facts"] == {"spent": {"currency": "EUR", "amount": "90.00"}, "budget": budget, "percent": 90}
+    assert "spring-sale: €90.00 of €100.00 spent, 90 %." in said(owner)
+    spend(session, link, 2000, today, today)
+    play.at(WEDNESDAY + timedelta(seconds=62))
+    assert "spring-sale: €110.00 of €100.00 spent, 110 %: more than its budget." in said(owner)
 
 
 # What it costs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from zlib import crc32
 
@@ -304,6 +305,23 @@ def test_the_form_keeps_the_cost_and_a_refusal_opens_it_at_its_field(
     assert owner.post(f"/app/links/{link.code}/edit", data=form).status_code == 303
     session.refresh(link)
     assert (link.cost_param, link.cost_currency) == (None, None)
+
+
+def test_a_report_has_what_clicks_cost_beside_what_was_entered(
+    crowd: Crowd, make_link: MakeLink, api: Api, owner: FlaskClient, load: Callable[[], int]
+) -> None:
+    paid, free = make_link(cost_param="cost", source="network"), make_link()
+    for query in ("?cost=0.45", "?cost=1.0049", "?cost={cost}"):
+        crowd.get(f"/{paid.code}{query}")
+        crowd.get(f"/{free.code}{query}")
+        crowd.clock.forward(60)
+    load()
+    day = days.from_ms(crowd.clock.now_ms).date()
+    span = f"from={day - timedelta(days=1)}&to={day + timedelta(days=1)}"
+    stats = api("GET", f"/campaigns/spring-sale/stats?{span}&group_by=source").json
+    assert stats["totals"]["cost"] == [{"currency": "EUR", "amount": "1.45"}]
+    assert (stats["totals"]["clicks"], stats["totals"]["cost_total"]) == (6, "1.45")
+    assert {group["key"]: group["cost_total"] for group in stats["groups"]} == {"network": "1.45", "newsletter": None}
 
 
 def test_a_name_that_says_something_else_is_no_name_of_a_cost(api: Api) -> None:

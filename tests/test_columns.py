@@ -11,8 +11,8 @@ import pytest
 
 from tracker.events import Kind, Verdict
 from tracker.stores.columns import BUCKET, FIELDS, LINK, PLACE, WHAT, Columns, Tally, digest, write
-from tracker.stores.contract import Dimension
 from tracker.stores.packs import Asked
+from tracker.stores.values import Dimension
 
 pytestmark = pytest.mark.any_database
 

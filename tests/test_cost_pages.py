@@ -208,9 +208,9 @@ def test_tiles_tell_cost_and_return_with_what_has_no_rate(app: Flask) -> None:
     with app.test_request_context("/"):
         tiles = app.jinja_env.get_template("costs/_tiles.html").module
         found = changes.of_finances(now, before)
-        cost, roas = tiles.cost(now, found, 14), tiles.roas(now, found, 14)  # type: ignore[attr-defined]
-        missing = tiles.cost(lacking, {}, 14)  # type: ignore[attr-defined]
-        nothing = tiles.cost(totals(cost=[]), {}, 14, "/here")  # type: ignore[attr-defined]
+        cost, roas = tiles.cost(now, found, "on the 14 days before"), tiles.roas(now, found, "on the 14 days before")  # type: ignore[attr-defined]
+        missing = tiles.cost(lacking, {}, "")  # type: ignore[attr-defined]
+        nothing = tiles.cost(totals(cost=[]), {}, "", "/here")  # type: ignore[attr-defined]
     assert "€310.00" in cost
     assert "€0.65 per click · €12.92 per conversion" in cost
     assert "■" in cost

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +18,7 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from tracker import campaigns, costfile, costs, costsheet
+from tracker.config import Settings
 from tracker.costfile import Plan
 from tracker.errors import Invalid, NotFound
 from tracker.models import Campaign, Link, Workspace
@@ -326,3 +331,33 @@ def test_a_file_waits_for_a_day_for_its_own_workspace_only(tmp_path: Path, works
         costfile.find(tmp_path, workspace, kept.name)
     with pytest.raises(Invalid):
         costfile.keep(tmp_path, workspace, io.BytesIO(b"x" * (costfile.BYTES_MAX + 1)), NOW)
+
+
+def test_the_command_stores_a_file_all_or_none(settings: Settings, session: Session, campaign: Campaign) -> None:
+    def run(text: str, *options: str) -> subprocess.CompletedProcess[str]:
+        environ = os.environ | {
+            "TRACKER_DATA_DIR": str(settings.data_dir),
+            "TRACKER_DATABASE_URL": settings.database_url,
+        }
+        command = [sys.executable, "-m", "tracker.cli", "cost", "import", "-", "--json", *options]
+        return subprocess.run(command, capture_output=True, text=True, env=environ, input=text, timeout=100)
+
+    def stored() -> int:
+        session.expire_all()
+        return len(costs.listed(session, campaign, before_id=None, limit=9))
+
+    tried = run(GOOGLE, "--dry-run")
+    assert json.loads(tried.stdout) == {"format": "google", "new": 2, "replaced": 0, "unchanged": 0, "left_out": 2}
+    assert "“brand” is left out, 7.25 EUR: No campaign is called so." in tried.stderr
+    assert stored() == 0
+    refused = run(GOOGLE.replace("2026-11-02,EUR", "2026-11-31,EUR"))
+    assert refused.returncode == 1
+    assert "row 5: There is no day “2026-11-31”." in refused.stderr
+    assert stored() == 0
+    done = run(GOOGLE, "--source", "google", "--map", "brand=spring-sale")
+    assert json.loads(done.stdout)["left_out"] == 1
+    assert sorted((cost.scope, cost.minor) for cost in costs.listed(session, campaign, before_id=None, limit=9)) == [
+        ("source:google", 0),
+        ("source:google", 121_175),
+    ]
+    assert run(MICROSOFT.replace("11/14/2026", "11/2/2026")).returncode == 1

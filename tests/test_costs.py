@@ -21,23 +21,24 @@ from tracker.campaigning import ChangeEntry
 from tracker.config import Settings
 from tracker.costs import Entry, Typed
 from tracker.errors import Invalid, NotFound, Taken
+from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Link, Workspace
-from tracker.money import Money
+from tracker.money import Money, Price
 from tracker.rates import Rate, Table
 from tracker.reports import campaign as reports
 from tracker.reports import cost as cost_report
-from tracker.reports import filters
+from tracker.reports import filters, sold
 from tracker.reports.campaign import CampaignReport, Period
-from tracker.reports.facts import Facts
 from tracker.reports.metrics import Sales
 from tracker.salesums import Axis
-from tracker.stores import ALL, EventStore
+from tracker.stores import Batch, EventStore, StoredEvent
 
 pytestmark = pytest.mark.any_database
 
 MakeLink = Callable[..., Link]
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FIRST = date(2026, 11, 1)
+UNKNOWN = ("agent", "detail", "rule", "referrer", "language", "device", "os", "browser", "country", "channel")
 NOVEMBER = Period(FIRST, date(2026, 11, 30))
 
 
@@ -453,31 +454,97 @@ def test_months_are_added_up_with_spans_cut_where_they_end(
     ]
 
 
+@pytest.fixture
+def clicked(store: EventStore) -> Callable[..., None]:
+    """Stores a click that said what it cost, in millionths."""
+    numbers = iter(range(10**6))
+
+    def clicked(link: Link, at: datetime, currency: str, millionths: int) -> None:
+        number = next(numbers)
+        event = StoredEvent(
+            at_ms=days.to_ms(at),
+            nonce=number,
+            kind=Kind.CLICK,
+            verdict=Verdict.COUNTED,
+            workspace_id=link.workspace_id,
+            campaign_id=link.campaign_id,
+            link_id=link.id,
+            visitor=number,
+            cost_currency=currency,
+            cost_micros=millionths,
+            **dict.fromkeys(UNKNOWN),
+        )
+        store.append(Batch(f"s{number}", 0, 1, [event]))
+
+    return clicked
+
+
 def test_what_clicks_say_they_cost_is_a_source_of_cost_like_any(
-    session: Session, workspace: Workspace, campaign: Campaign, make_link: MakeLink, rate: Callable[..., None]
+    clicked: Callable[..., None],
+    spend: Callable[..., costs.Stored],
+    rate: Callable[..., None],
+    report: Callable[..., CampaignReport],
+    make_link: MakeLink,
+    workspace: Workspace,
+    session: Session,
 ) -> None:
+    workspace.timezone = "Asia/Kathmandu"
+    session.commit()
     link = make_link(content="hero")
     rate("USD", FIRST, "0.5")
     rate("USD", day(3), "0.25")
-    zone = ZoneInfo("Europe/Berlin")
-    spans = list(days.spans(*days.bucket_range(day(1), day(4), zone), zone))
-    by_day = {number: days.bucket_of(days.start_of(day(number), zone)) for number in range(1, 6)}
+    spend(1, 1, "1.00", link=link.code)
+    # A tenth of a cent each, ten of which make one; and dollars on either side of midnight there.
+    for minute in range(10):
+        clicked(link, datetime(2026, 11, 2, 9, minute, tzinfo=UTC), "EUR", 1_000)
+    clicked(link, datetime(2026, 11, 2, 18, 14, tzinfo=UTC), "USD", 200_000)
+    clicked(link, datetime(2026, 11, 2, 18, 15, tzinfo=UTC), "USD", 400_000)
+    found = report(group_by=("content",))
+    assert found.totals.cost == [Money(101, "EUR"), Money(60, "USD")]
+    assert found.totals.cost_total == Money(101 + 10 + 10, "EUR")
+    (hero,) = (group for group in found.groups["content"] if group.key == "hero")
+    assert hero.totals.cost_total == found.totals.cost_total
+    assert found.totals.cpc == Price(Decimal("1.21") / 12, "EUR")
+    assert report(Period(day(3), day(3))).totals.cost_total == Money(10, "EUR")
 
-    def of_clicks(_campaign_id: int, start: int, end: int) -> list[tuple[int, str, int]]:
-        """A tenth of a cent, and a hundredth of a dollar, each day."""
-        n = sum(start <= by_day[number] < end for number in range(1, 6))
-        return [(link.id, "EUR", 1_000 * n), (link.id, "USD", 10_000 * n)] if n else []
 
-    found = cost_report.read(
-        session,
-        workspace,
-        campaign.id,
-        Facts([], {}, 0),
-        spans,
-        filters=filters.EVERYTHING,
-        selection=ALL,
-        of_clicks=of_clicks,
+def test_many_campaigns_read_together_have_what_each_has_alone(
+    clicked: Callable[..., None],
+    sell: Callable[..., None],
+    rate: Callable[..., None],
+    make_link: MakeLink,
+    workspace: Workspace,
+    session: Session,
+    store: EventStore,
+) -> None:
+    links = [make_link(campaign=name, content=part) for name in ("a", "b", "c") for part in ("x", "y")]
+    ids = sorted({link.campaign_id for link in links})
+    for on, text in ((1, "0.5"), (10, "0.7"), (11, "0.9")):
+        rate("USD", day(on), text)
+    chance = random.Random(5)
+    for _ in range(40):
+        link, currency = chance.choice(links[:-2]), chance.choice(["EUR", "USD", "GBP"])
+        at = datetime(2026, 11, chance.randint(1, 28), 12, tzinfo=UTC)
+        clicked(link, at, currency, chance.randint(1, 10**6))
+        sell(link, at, f"{chance.randint(1, 99)}.{chance.randint(10, 99)}", currency)
+        entry = Entry(
+            link.campaign_id, at.date(), at.date() + timedelta(days=chance.randint(0, 9)), Money(777, currency)
+        )
+        costs.put(session, workspace, [entry], origin="form", now=NOW)
+    spans = NOVEMBER.spans(ZoneInfo(workspace.timezone))
+    sales = sold.of_campaigns(session, ids, spans[0].start, spans[-1].end)
+    found = cost_report.of_campaigns(session, store, workspace, ids, spans, sales)
+    together = Money(0, "EUR")
+    for campaign_id in ids:
+        alone = reports.totals(session, store, workspace, session.get_one(Campaign, campaign_id), NOVEMBER)
+        assert found[campaign_id].of_totals(alone) == alone
+        assert bool(alone.cost) == (campaign_id != ids[-1])
+        together = Money(together.minor + (alone.cost_total.minor if alone.cost_total else 0), "EUR")
+    of_all = found[None].of_totals(cost_report.NOTHING).cost_total
+    assert of_all is not None
+    # Each is rounded for itself, once for each rate.
+    assert abs(of_all.minor - together.minor) <= 6
+    assert (
+        cost_report.of_campaigns(session, store, workspace, [], spans, {})[None].of_totals(cost_report.NOTHING).cost
+        == []
     )
-    assert found.by_link == {
-        link.id: {("EUR", Decimal(1)): 4_000, ("USD", Decimal("0.5")): 20_000, ("USD", Decimal("0.25")): 20_000}
-    }

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from flask.testing import FlaskClient
 
 from tests.conftest import Api
 from tests.test_pages import figure
 from tracker import days
+from tracker.cli import main
+from tracker.config import Settings
 from tracker.models import Link
 
 pytestmark = pytest.mark.any_database
@@ -60,7 +64,8 @@ def test_page_json_and_csv_say_the_same(owner: FlaskClient, query: str, extra: s
         word: str(n) for word, n in totals["filtered"].items()
     }
     names = set(re.findall(r'<section id="by-(\w+)"', page))
-    assert {name for name, groups in found["groups"].items() if groups} <= names | {"content"}
+    valued = {name for name, groups in found["groups"].items() if any(group["key"] for group in groups)}
+    assert valued <= names
     for name, groups in found["groups"].items():
         assert [row["clicks"] for (of, _), row in rows.items() if of == name] == [
             str(each["clicks"]) for each in groups
@@ -73,6 +78,7 @@ def test_the_files_hold_what_the_api_answers(owner: FlaskClient, api: Api, query
         "GET", f"/campaigns/spring-sale/stats?{query}&source=newsletter&compare=previous&group_by=link&interval=hour"
     ).json
     moving = {"as_of": "", "lag_s": 0, "groups": found["groups"]["link"]}
+    assert asked.pop("cost_not_assigned") == []
     assert asked | moving == {name: value for name, value in (found | moving).items() if name in asked}
     assert asked["groups"] == found["groups"]["link"]
     assert set(found) - set(asked) == {"interval", "previous_from", "previous_to", "previous_series"}
@@ -100,3 +106,25 @@ def test_the_page_leads_to_files_of_what_it_shows(owner: FlaskClient, query: str
         assert "source=social" in href
         assert owner.get(href).status_code == 200
     assert re.search(r'href="/app/campaigns/spring-sale/share\?[^"]*source=social', page)
+
+
+@pytest.mark.parametrize("only", [[], ["--only", "source=social"], ["--compare", "none"], ["--by", "conversion"]])
+def test_the_terminal_has_the_pages_figures(
+    owner: FlaskClient, settings: Settings, query: str, only: list[str]
+) -> None:
+    first = query[5:15]
+    asked = "&".join([query, *_as_query(only)])
+    page = owner.get(f"/app/campaigns/spring-sale.json?{asked}").json
+    environ = {"TRACKER_DATA_DIR": str(settings.data_dir), "TRACKER_DATABASE_URL": settings.database_url}
+    command = ["report", "spring-sale", "--from", first, "--to", first, "--group-by", "content", "--json", *only]
+    told = CliRunner().invoke(main, command, env=environ, catch_exceptions=False)
+    found = json.loads(told.stdout)
+    for name in ("totals", "previous", "changes", "filters", "by", "from", "to", "timezone"):
+        assert found.get(name) == page.get(name), name
+    assert found["groups"] == page["groups"]["content"]
+
+
+def _as_query(options: list[str]) -> list[str]:
+    """What the page's address says for options of the command."""
+    pairs = zip(options[::2], options[1::2], strict=True)
+    return [value if name == "--only" else f"{name.removeprefix('--')}={value}" for name, value in pairs]

@@ -328,6 +328,8 @@ CHECKS: list[tuple[dict[str, str], str]] = [
     ({"destination": "https://shop.example/{clickid}"}, "takes the place of {clickid}"),
     ({"click_id": "off"}, "No click id will be added"),
     ({"click_id": "named", "click_id_param": "sub"}, "will be added as sub"),
+    ({"cost_param": "bid"}, "is read from ?bid=…"),
+    ({"cost_param": "cid"}, "“cid” is the click id's name"),
     ({}, "will be added as cid"),
     ({}, "Lower case, no spaces."),
     ({"destination": "https://go.example/x"}, "own short domain"),

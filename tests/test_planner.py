@@ -106,9 +106,11 @@ def test_baseline_and_traffic_come_from_a_campaign(
     lab = Lab(crowd, workspace.key, load)
     make_link(code="one")
     lab.play("one", 20, 10, 2)
+    make_link(code="unseen", content="unseen")
+    lab.play("unseen", 10, 10, with_pixel=False)
     lab.load()
     found = planned(api, campaign="spring-sale")
-    assert (found["campaign"], found["baseline"], found["daily"]) == ("spring-sale", 0.2, 10)
+    assert (found["campaign"], found["baseline"], found["daily"]) == ("spring-sale", 0.1, 20)
     assert planned(api, campaign="spring-sale", metric="ctr")["baseline"] == 0.5
     assert planned(api, campaign="spring-sale", baseline="3")["baseline"] == 0.03
     page = page_of(owner, campaign="spring-sale", metric="ctr")

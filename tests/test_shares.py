@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, Api
 from tests.test_pages import error_of, figure, value_of
 from tracker import accounts, campaigns, days, shares
 from tracker.campaigning import SharedReport
@@ -398,3 +398,34 @@ def test_a_campaign_of_that_name_is_found_beside_its_files(
 ) -> None:
     campaigns.create(session, workspace, "spring.csv")
     assert owner.get("/app/campaigns/spring-csv").status_code == 200
+
+
+# Over REST
+
+
+def test_a_program_shares_lists_and_takes_back(
+    api: Api, client: FlaskClient, session: Session, campaign: Campaign
+) -> None:
+    wish = {
+        "title": "For the client",
+        "days": 7,
+        "source": "newsletter",
+        "expires_on": "2099-12-31",
+        "shows_money": False,
+    }
+    made = api("POST", "/campaigns/spring-sale/shares", wish)
+    assert made.status_code == 201
+    assert made.json["query"] == {"days": "7", "source": "newsletter"}
+    assert (made.json["expires_on"], made.json["shows_money"], made.json["has_password"]) == (
+        "2099-12-31",
+        False,
+        False,
+    )
+    path = made.json["url"].removeprefix("https://go.example")
+    assert client.get(path).status_code == 200
+    assert api("GET", "/campaigns/spring-sale/shares").json == {"items": [made.json]}
+    assert api("DELETE", f"/campaigns/secret-launch/shares/{made.json['id']}").status_code == 404
+    assert api("DELETE", f"/campaigns/spring-sale/shares/{made.json['id']}").status_code == 204
+    assert client.get(path).status_code == 404
+    refused = api("POST", "/campaigns/spring-sale/shares", {"days": 0, "password": "short"})
+    assert {error["field"] for error in refused.json["errors"]} == {"days", "password"}

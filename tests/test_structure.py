@@ -16,7 +16,7 @@ PACKAGE = ROOT / "tracker"
 # From the top down: a module may import from its own row and from those below it.
 ROWS = (
     ("cli", "gunicorn_conf", "migrating"),
-    ("cli_conversions", "cli_keys", "cli_privacy", "cli_rollups", "server"),
+    ("cli_conversions", "cli_costs", "cli_keys", "cli_privacy", "cli_rollups", "server"),
     ("app", "demo", "installation", "linkfile", "printing"),
     ("web",),
     ("api",),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from flask import Flask
+from flask import Flask, render_template
 from flask.testing import FlaskClient
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
@@ -207,12 +207,18 @@ def test_a_report_s_groups_are_all_that_the_short_form_asks_the_store_for(
         db.session.get(Campaign, campaign.id)
         event.listen(db.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
         found = variants.summary(report)
+        seen = len(asked)
+        page = render_template("variants/_summary.html", variants=found)
+        assert render_template("variants/_summary.html", variants=None).strip() == ""
     assert found is not None
     (shown,) = found.shown
     assert shown.main is not None
     assert shown.main.said.head == "hero-b is ahead of all others."
     assert found.more <= 0
-    assert len(asked) == 1
+    assert "<strong>hero-b is ahead of all others.</strong>" in page
+    assert page.count("<tr") == 4
+    assert "/app/campaigns/spring-sale/variants?from=" in page
+    assert seen == 1
     assert "conversions" in asked[0]
     assert "rollup" not in asked[0]
 

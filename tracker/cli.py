@@ -28,6 +28,7 @@ from tracker import (
     bulk,
     campaigns,
     cli_conversions,
+    cli_costs,
     cli_keys,
     cli_privacy,
     cli_rollups,
@@ -77,6 +78,7 @@ def main() -> None:
 
 
 main.add_command(cli_conversions.group)
+main.add_command(cli_costs.group)
 main.add_command(cli_privacy.export)
 main.add_command(cli_privacy.forget)
 main.add_command(cli_keys.keys)
@@ -240,9 +242,31 @@ def link_list(limit: int, as_json: bool) -> None:
 @click.option(
     "--by", type=click.Choice(list(reports.AXES)), default="click", show_default=True, help="The date of conversions."
 )
+@click.option(
+    "--compare",
+    type=click.Choice([*reports.COMPARISONS, "none"]),
+    default="previous",
+    show_default=True,
+    help="With as many days directly before, with the same a year before, or from --compare-from on.",
+)
+@click.option("--compare-from", help="First local date of the days to compare with, for --compare custom.")
+@click.option(
+    "--interval",
+    type=click.Choice(list(reports.INTERVALS)),
+    help="Print the series too, in such steps; in JSON by day.",
+)
 @click.option("--json", "as_json", is_flag=True)
 def report(
-    campaign: str, first: str | None, last: str | None, group_by: str, only: tuple[str, ...], by: str, as_json: bool
+    campaign: str,
+    first: str | None,
+    last: str | None,
+    group_by: str,
+    only: tuple[str, ...],
+    by: str,
+    compare: str,
+    compare_from: str | None,
+    interval: str | None,
+    as_json: bool,
 ) -> None:
     """Print what CAMPAIGN (its slug) brought: by default the last 14 whole days, and today so far."""
     from tracker.api import shapes
@@ -254,14 +278,19 @@ def report(
         found = campaigns.find(session, workspace, campaign)
         now = days.now()
         period = reports.read_period(workspace, first, last, now)
+        if interval == "hour" and period.length > reports.HOURLY_DAYS_MAX:
+            raise Invalid({"interval": f"By the hour, a report covers at most {reports.HOURLY_DAYS_MAX} days."})
+        before = reports.read_comparison(period, None if compare == "none" else compare, compare_from)
         axis = reports.AXES[by]
         build = partial(reports.build, session, store, workspace, found, now=now, filters=wanted, axis=axis)
-        built = build(period, compare=True, group_by=[group_by])
+        built = build(period, compare=before or False, group_by=[group_by], interval=interval or "day")
         lag = lag_s(settings.spool_dir, store.position, days.to_ms(now))
         if as_json:
             _print_json(shapes.stats(built, lag, group_by))
             return
         printing.report(Console(), built, group_by, lag)
+        if interval:
+            printing.series(Console(), built, interval)
         if not first and not last:
             printing.today(Console(), build(reports.today(workspace, now)))
 

@@ -23,6 +23,9 @@ _AMOUNT = re.compile(rf"([0-9]{{1,9}})(?:[.,]([0-9]{{1,{PLACES}}}))?")
 
 def take(query: str, name: str) -> tuple[str, str]:
     """A raw query less every pair of this name, and the value of the first, raw; empty where there is none."""
+    # What bears the name stands there in plain letters, or with a percent sign.
+    if name not in query and "%" not in query:
+        return query, ""
     left: list[str] = []
     said: str | None = None
     for pair in query.split("&"):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
-from tracker import clickid, customers, days, links
+from tracker import changelog, clickcost, clickid, customers, days, links
+from tracker.campaigning import ChangeEntry
 from tracker.config import Settings
 from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
@@ -72,6 +73,9 @@ SITES = (
 )
 
 
+NOTE = "An evening on local radio: the spring sale was named twice."
+
+
 class Sort(NamedTuple):
     """A link of the demo with the chances that make its traffic."""
 
@@ -83,14 +87,15 @@ class Sort(NamedTuple):
     click: float
     convert: float
     has_pixel: bool
+    cents: int = 0  # what a click costs, more or less
 
 
 SORTS = (
     Sort("demo-spring-sale", "newsletter", "email", "hero-a", 0.26, 0.037, 0.055, True),
     Sort("demo-spring-sale", "newsletter", "email", "hero-b", 0.26, 0.049, 0.060, True),
     Sort("demo-spring-sale", "newsletter", "email", "text-only", 0.18, 0.034, 0.050, True),
-    Sort("demo-spring-sale", "google", "cpc", "brand", 0.10, 0.50, 0.080, False),
-    Sort("demo-autumn-launch", "facebook", "paid_social", "video", 0.12, 0.35, 0.020, False),
+    Sort("demo-spring-sale", "google", "cpc", "brand", 0.10, 0.50, 0.080, False, 85),
+    Sort("demo-autumn-launch", "facebook", "paid_social", "video", 0.12, 0.35, 0.020, False, 32),
     Sort("demo-autumn-launch", "partner", "referral", "banner", 0.08, 0.012, 0.030, True),
 )
 
@@ -112,6 +117,7 @@ def fill(
     if session.scalar(known):
         raise Invalid({"demo": "This workspace has the demo's campaigns already."})
     made = {sort: _make(session, workspace, sort, settings) for sort in SORTS}
+    _tell(session, workspace, made, days.now())
     spool = Spool(settings.spool_dir, durable=False, segment_bytes=settings.spool_segment_bytes, bytes_max=1 << 40)
     with Progress(console=console) as progress:
         writing = progress.add_task("A month of traffic", total=PEOPLE)
@@ -139,8 +145,35 @@ def _make(session: Session, workspace: Workspace, sort: Sort, settings: Settings
         medium=sort.medium,
         content=sort.content,
         title=f"Demo: {sort.content}",
+        cost_param="cost" if sort.cents else None,
     )
     return links.create(session, workspace, draft, OwnDomain((settings.public_url,)))
+
+
+def _tell(session: Session, workspace: Workspace, made: dict[Sort, Link], now: datetime) -> None:
+    """A history of the month for the change log: its links are as old as their traffic, and some things were changed."""
+    ids = [link.id for link in made.values()], [link.campaign_id for link in made.values()]
+    theirs = ChangeEntry.link_id.in_(ids[0]) | ChangeEntry.campaign_id.in_(ids[1])
+    session.execute(update(ChangeEntry).where(theirs).values(at_ms=days.to_ms(now - timedelta(days=DAYS + 1))))
+    spring = made[SORTS[0]].campaign
+    hero = next(link for sort, link in made.items() if sort.content == "hero-b")
+    spring.budget_minor, spring.budget_currency = 150_000, "EUR"
+    edits = (
+        (26, "budget", None, [("budget", None, "1000.00 EUR")]),
+        (15, "link", hero.id, [("destination", f"{hero.destination}/teapots", hero.destination)]),
+        (6, "budget", None, [("budget", "1000.00 EUR", "1500.00 EUR")]),
+    )
+    for days_ago, kind, link_id, fields in edits:
+        changelog.record(
+            session,
+            workspace_id=workspace.id,
+            kind=kind,
+            campaign_id=spring.id,
+            link_id=link_id,
+            fields=fields,
+            at=now - timedelta(days=days_ago),
+        )
+    changelog.note(session, workspace, spring, NOTE, now - timedelta(days=10))
 
 
 class _Story:
@@ -175,6 +208,7 @@ class _Story:
         if chance.random() > (0.5 if bot else sort.click):
             return
         click = base._replace(kind=int(Kind.CLICK), at_ms=at_ms + chance.randint(2_000, 90_000), nonce=self._nonce())
+        click = click._replace(cost=self._cost(sort))
         if chance.random() < 0.03:
             yield click._replace(verdict=int(Verdict.PREFETCH), nonce=self._nonce())
         yield click
@@ -186,9 +220,17 @@ class _Story:
     def _earlier(self, click: Event, sort: Sort) -> Event:
         """The same person's click an hour or so before, on another link of the campaign."""
         chance = self._chance
-        link = self._made[chance.choice([each for each in SORTS if each.campaign == sort.campaign and each != sort])]
+        other = chance.choice([each for each in SORTS if each.campaign == sort.campaign and each != sort])
+        link, cost = self._made[other], self._cost(other)
         at_ms = click.at_ms - chance.randint(600_000, 2 * HOUR_MS)
-        return click._replace(at_ms=at_ms, nonce=self._nonce(), link_id=link.id, code=link.code)
+        return click._replace(at_ms=at_ms, nonce=self._nonce(), link_id=link.id, code=link.code, cost=cost)
+
+    def _cost(self, sort: Sort) -> str:
+        """What a network puts into a paid link for a click, now and then nothing but its macro."""
+        if not sort.cents:
+            return ""
+        micros = self._chance.randint(sort.cents * 6_000, sort.cents * 14_000)
+        return clickcost.amount(micros) if self._chance.random() > 0.01 else "{cost}"
 
     def _instant(self) -> int:
         """Some instant of the month, busier by day and towards the end, never after now."""
@@ -239,6 +281,7 @@ class _Story:
             code=self._workspace.key,
             link_id=0,
             params=customers.seal(query, self._customer_key),
+            cost="",
         )
 
     def _customer(self) -> str:

@@ -10,6 +10,7 @@ import logging
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from tracker.campaigning import DestinationCheck
 from tracker.config import Settings
 from tracker.destinations import OwnDomain
 from tracker.errors import Unfetchable
+from tracker.events import Kind
 from tracker.extensions import in_list, insert_into
 from tracker.fetching import Fetcher
 from tracker.models import Campaign, Link, Workspace
@@ -205,8 +207,8 @@ def _due(session: Session, store: EventStore, now: datetime) -> list[_Due]:
     campaigns = select(Campaign.id).where(Campaign.archived_at.is_(None)).order_by(Campaign.id.desc())
     ids = list(session.scalars(campaigns.limit(CAMPAIGNS_MAX)))
     since, end = days.bucket_of(now - CLICKED_WITHIN), days.bucket_of(now) + 1
-    clicks = store.clicks_by_link(ids, since, end)
-    wanted = set(sorted(clicks, key=lambda link: -clicks[link])[:LINKS_MAX])
+    clicks = clicks_by_link(store, ids, since, end)
+    wanted = {link for link, _ in clicks.most_common(LINKS_MAX)}
     failed = session.scalars(select(DestinationCheck.link_ids).where(DestinationCheck.failures > 0))
     wanted |= {link for links in failed for link in links}
     found: dict[tuple[int, bytes], _Due] = {}
@@ -271,6 +273,16 @@ def _note(session: Session, looks: dict[tuple[int, bytes], Look], now: datetime,
         again = AGAIN_AFTER if check.failures < FAILING_FROM else FAILING_EVERY
         check.next_at = now + (min(again, every) if failed else every)
     session.commit()
+
+
+def clicks_by_link(store: EventStore, campaign_ids: Iterable[int], start: int, end: int) -> Counter[int]:
+    """Counted clicks on each link of some campaigns, over the buckets from `start` to before `end`."""
+    clicks: Counter[int] = Counter()
+    for each in store.totals_of(sorted(campaign_ids), start, end):
+        if each.kind == Kind.CLICK and each.n:
+            # One that went over to another campaign has had clicks in both.
+            clicks[each.link_id] += each.n
+    return clicks
 
 
 def failing(session: Session, workspace: Workspace, now: datetime) -> list[Failing]:

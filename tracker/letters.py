@@ -15,12 +15,12 @@ from babel.dates import format_interval
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from sqlalchemy.orm import Session
 
-from tracker import campaigns, days
+from tracker import days
 from tracker.campaigning import ReportMail
 from tracker.models import Campaign, Workspace
 from tracker.money import Money
 from tracker.reports import campaign as reports
-from tracker.reports import comparison
+from tracker.reports import comparison, overview
 from tracker.reports.campaign import Period
 from tracker.reports.comparison import Difference
 from tracker.reports.grouping import Group
@@ -31,7 +31,6 @@ from tracker.stores import EventStore
 LENGTH_DAYS = 7
 LINKS_SHOWN = 5
 CAMPAIGNS_SHOWN = 30
-CAMPAIGNS_READ = 100
 FEW = 10  # of which a change in percent says nothing
 NONE = "–"
 
@@ -82,7 +81,7 @@ def compose(
     if campaign:
         lines, table = _of_campaign(session, store, workspace, campaign, period, now)
     else:
-        lines, table = [], _of_all(session, store, workspace, period)
+        lines, table = _of_all(session, store, workspace, period)
     leave_url = f"{public_url}/s/mail/{mail.token}"
     content = {
         "title": title,
@@ -120,19 +119,16 @@ def _of_campaign(
     return lines_of(found.totals, found.previous or found.totals), table
 
 
-def _of_all(session: Session, store: EventStore, workspace: Workspace, period: Period) -> Table:
-    found = []
-    for campaign in campaigns.listed(session, workspace, before_id=None, limit=CAMPAIGNS_READ):
-        totals = reports.totals(session, store, workspace, campaign, period)
-        if totals.impressions or totals.clicks or totals.conversions:
-            before = reports.totals(session, store, workspace, campaign, period.before)
-            found.append((totals.clicks, campaign.name, totals, before))
-    found.sort(key=lambda row: (-row[0], row[1]))
+def _of_all(session: Session, store: EventStore, workspace: Workspace, period: Period) -> tuple[list[Line], Table]:
+    found = overview.build(session, store, workspace, period, period.before)
+    busy = [line for line in found.lines if line.totals.clicks or line.totals.impressions or line.totals.conversions]
     entries = [
-        Entry(name, (*_cells(totals), _change(clicks, before.clicks)))
-        for clicks, name, totals, before in found[:CAMPAIGNS_SHOWN]
+        Entry(line.campaign.name, (*_cells(line.totals), _change(line.totals.clicks, line.before.clicks)))
+        for line in busy[:CAMPAIGNS_SHOWN]
+        if line.campaign and line.before
     ]
-    return Table("Campaigns", (*_COLUMNS, "Clicks against before"), entries, max(0, len(found) - CAMPAIGNS_SHOWN))
+    table = Table("Campaigns", (*_COLUMNS, "Clicks against before"), entries, max(0, len(busy) - CAMPAIGNS_SHOWN))
+    return lines_of(found.all.totals, found.all.before or found.all.totals), table
 
 
 _COLUMNS = ("Clicks", "CTR", "Conversions", "Conv. rate", "Revenue")

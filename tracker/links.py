@@ -291,6 +291,17 @@ def id_of(session: Session, workspace: Workspace, code: str) -> int | None:
     return session.scalar(select(Link.id).where(Link.code == code, Link.workspace_id == workspace.id))
 
 
+def having(
+    session: Session, workspace: Workspace, campaign: Campaign | None, values: Mapping[str, str | None], limit: int
+) -> list[int]:
+    """The ids of the newest links with these values in their columns, of one campaign or of all."""
+    query = select(Link.id).where(Link.workspace_id == workspace.id)
+    if campaign is not None:
+        query = query.where(Link.campaign_id == campaign.id)
+    query = query.where(*(getattr(Link, name) == value for name, value in values.items()))
+    return list(session.scalars(query.order_by(Link.id.desc()).limit(limit)))
+
+
 def of_codes(session: Session, codes: Iterable[str]) -> dict[str, Link]:
     """Links by code, for as many codes as one request may name."""
     return {link.code: link for link in session.scalars(select(Link).where(Link.code.in_(codes)))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tracker.events import Verdict
+from tracker.money import Money
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.comparison import Difference
 from tracker.reports.filters import DIMENSIONS
@@ -89,8 +90,43 @@ def report(console: Console, built: CampaignReport, group_by: str, lag_s: float)
         console.print(f"Before: {built.previous_period.first} to {built.previous_period.last}")
     for name, change in (built.changes or {}).items():
         console.print(_change(name.replace("_", " "), change))
+    _money(console, built.totals, built.not_assigned.get(group_by, []))
     left_out = ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in (built.totals.filtered or {}).items())
     console.print(f"Left out: {left_out or 'nothing'}")
+
+
+def _money(console: Console, found: Totals, not_assigned: Sequence[Money]) -> None:
+    """What was spent and what that comes to, where anything was."""
+    if found.approved is not None and found.approved != found.conversions:
+        console.print(f"Approved: {found.approved:,} of {found.conversions:,} conversions")
+    if found.cost:
+        console.print(f"Spent: {_amounts(found.cost)}")
+    if not_assigned:
+        console.print(f"Of it in no row: {_amounts(not_assigned)}")
+    prices = {"CPC": found.cpc, "CPM": found.cpm, "CPA": found.cpa, "EPC": found.epc, "AOV": found.aov}
+    told = [f"{name} {price.amount} {price.currency}" for name, price in prices.items() if price]
+    told += [f"{name} {value:.2f}" for name, value in (("ROAS", found.roas), ("ROI", found.roi)) if value is not None]
+    if told:
+        console.print(", ".join(told))
+    for what, amounts in (("cost", found.cost_without_rate), ("revenue", found.revenue_without_rate)):
+        if amounts:
+            console.print(f"Without a rate, and in no total of the {what}: {_amounts(amounts)}")
+
+
+def _amounts(amounts: Sequence[Money]) -> str:
+    return ", ".join(f"{money.amount} {money.currency}" for money in amounts)
+
+
+def series(console: Console, built: CampaignReport, interval: str) -> None:
+    """The steps of a report, one a row."""
+    table = Table(header_style="bold", box=box.SIMPLE)
+    table.add_column(interval.capitalize())
+    for column in ("Impressions", "Clicks", "Conversions"):
+        table.add_column(column, justify="right")
+    for point in built.series:
+        at = point.at.strftime("%Y-%m-%d %H:%M") if isinstance(point.at, datetime) else str(point.at)
+        table.add_row(at, f"{point.impressions:,}", f"{point.clicks:,}", f"{point.conversions:,}")
+    console.print(table)
 
 
 def today(console: Console, built: CampaignReport) -> None:

@@ -83,7 +83,8 @@ class Table:
 
     def pieces(self, currency: str, first: date, last: date) -> list[Piece]:
         """The days from `first` to `last`, cut where the currency's rate changes. Mostly they are one piece."""
-        starts = [first, *(day for day in self._days.get(currency, []) if first < day <= last)]
+        changes = self._days.get(currency, [])
+        starts = [first, *changes[bisect_right(changes, first) : bisect_right(changes, last)]]
         ends = [*(day - timedelta(days=1) for day in starts[1:]), last]
         return [Piece(start, end, self.on(currency, start)) for start, end in zip(starts, ends, strict=True)]
 

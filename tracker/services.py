@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -18,9 +19,11 @@ from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
 from tracker.fetching import Fetcher
 from tracker.losses import Losses
-from tracker.models import Workspace
+from tracker.models import Campaign, Workspace
 from tracker.pipeline import segments
 from tracker.reports.attention import Attention, Needs
+from tracker.reports.benchmarks import Benchmark, Benchmarks
+from tracker.reports.grouping import Group
 from tracker.stores import EventStore
 
 LAG_MAX_S = 60
@@ -71,6 +74,7 @@ class Services:
     countries: CountrySource = field(default_factory=NoCountries)
     fetcher: Fetcher = field(default_factory=Fetcher)
     attention: Attention = field(default_factory=Attention)
+    benchmarks: Benchmarks = field(default_factory=Benchmarks)
 
     @property
     def public_url(self) -> str:
@@ -108,6 +112,12 @@ class Services:
     def needs(self, session: Session, workspace: Workspace, now: datetime) -> Needs:
         """What needs somebody: of this machine and of the workspace's campaigns."""
         return self.attention.needs(session, self.store, workspace, now, self.health(days.to_ms(now)))
+
+    def benchmark(
+        self, session: Session, workspace: Workspace, campaign: Campaign, by_medium: Sequence[Group], now: datetime
+    ) -> Benchmark | None:
+        """How a campaign stands beside the workspace's others of its medium."""
+        return self.benchmarks.of(session, self.store, workspace, campaign, by_medium, now)
 
     def lag_s(self, now_ms: int) -> float:
         """Seconds since the oldest hit of this machine that reports do not show yet; 0 when there is none."""

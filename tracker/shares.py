@@ -139,6 +139,13 @@ def args(share: SharedReport, workspace: Workspace, now: datetime) -> dict[str, 
     return query
 
 
+def last_day(share: SharedReport, workspace: Workspace) -> date | None:
+    """The last local day on which the link works; None without an end."""
+    if share.expires_at is None:
+        return None
+    return (share.expires_at - timedelta(seconds=1)).astimezone(ZoneInfo(workspace.timezone)).date()
+
+
 def _query(
     workspace: Workspace, given: Mapping[str, str | None], errors: dict[str, str], now: datetime, *, has_filters: bool
 ) -> dict[str, str]:

@@ -19,6 +19,8 @@ PAGES = {
     "overview": "/app/",
     "campaigns": "/app/campaigns",
     "campaign": "/app/campaigns/demo-spring-sale",
+    "variants": "/app/campaigns/demo-spring-sale/variants?split=26,26,18",
+    "planner": "/app/planner?campaign=demo-spring-sale",
     "links": "/app/links",
     "builder": "/app/links/new",
     "link": "/app/links/look",
@@ -43,7 +45,12 @@ PAGES = {
     "filters": "/app/settings/filters",
     "page-checker": "/app/debugger/check",
     "callback": "/app/settings/callback",
+    "share": "/app/campaigns/demo-spring-sale/share",
+    "shared": "/app/shared",
     "campaign-settings": "/app/campaigns/demo-spring-sale/settings",
+    "changes": "/app/changes",
+    "changes-of-a-campaign": "/app/campaigns/demo-spring-sale/changes",
+    "before-and-after": "/app/campaigns/demo-spring-sale/changes/{change}",
 }
 # What reaches beyond its section or its own box, unless it stands in a region that can be scrolled.
 OUTSIDE = """[...document.querySelectorAll("section, .tile")].flatMap(room => {
@@ -101,8 +108,9 @@ def test_every_page_fits_its_window_and_loads_only_from_here(
 ) -> None:
     context, name = look
     code = lived_in.api("GET", "/tests")["items"][0]["code"]
+    change = lived_in.api("GET", "/campaigns/demo-spring-sale/changes?kind=link")["items"][0]["id"]
     for title, pattern in PAGES.items():
-        path = pattern.format(test=code)
+        path = pattern.format(test=code, change=change)
         page = context.new_page()
         trouble: list[str] = []
         answers: list[Response] = []

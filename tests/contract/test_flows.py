@@ -9,7 +9,6 @@ from tracker.stores import EventStore, Flow, Revision
 
 DAY = 96
 NOON = NOON_MS // days.BUCKET_MS
-DAY_MS = days.DAY_MS
 
 
 def test_flows_are_what_counted_of_each_campaign_in_each_run(store: EventStore) -> None:
@@ -22,7 +21,7 @@ def test_flows_are_what_counted_of_each_campaign_in_each_run(store: EventStore) 
         event(5, campaign_id=3, link_id=6),
         event(6, verdict=Verdict.BOT),
         event(7, kind=Kind.HONEYPOT, verdict=Verdict.SCANNER),
-        event(8, at_ms=NOON_MS - DAY_MS),
+        event(8, at_ms=NOON_MS - days.DAY_MS),
     )
     runs = [(NOON, NOON + 1), (NOON + 1, NOON + 2), (NOON - 5 * DAY, NOON), (NOON + 2, NOON + DAY)]
     found = store.flows([2, 1], runs)
@@ -35,21 +34,3 @@ def test_what_was_taken_back_flows_no_more(store: EventStore) -> None:
     append(store, event(1), event(2, campaign_id=2))
     store.revise([Revision(NOON_MS, 1, Verdict.SCANNER)])
     assert store.flows([1, 2], [(NOON, NOON + 1)]) == [Flow(2, 0, 0, 1)]
-    assert store.clicks_by_link([1, 2], NOON, NOON + 1) == {1: 1}
-
-
-def test_clicks_are_summed_by_link_over_days_and_quarters(store: EventStore) -> None:
-    append(
-        store,
-        *(event(1 + n, at_ms=NOON_MS - n * DAY_MS) for n in range(4)),
-        event(5, campaign_id=2),
-        event(6, campaign_id=2, link_id=7),
-        event(7, campaign_id=3, link_id=8),
-        event(8, link_id=9, kind=Kind.IMPRESSION),
-        event(9, link_id=9, verdict=Verdict.FLOOD),
-    )
-    assert store.clicks_by_link([1, 2], NOON - 2 * DAY, NOON + 1) == {1: 4, 7: 1}
-    assert store.clicks_by_link([1], NOON - 3 * DAY, NOON) == {1: 3}
-    assert store.clicks_by_link([], NOON - 3 * DAY, NOON) == {}
-    many = list(range(1, 2_000))
-    assert store.clicks_by_link(many, NOON, NOON + 1) == {1: 2, 7: 1, 8: 1}

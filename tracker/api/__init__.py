@@ -17,6 +17,7 @@ from tracker.api import (
     filtered,
     links,
     public,
+    shares,
     testing,
     variants,
     watching,
@@ -29,7 +30,7 @@ from tracker.api.problems import problem
 def register(app: Flask) -> None:
     """Adds the API."""
     for area in (
-        *(links, campaigns, changelog, costs, variants, attention, attribution),
+        *(links, campaigns, changelog, costs, shares, variants, attention, attribution),
         *(conversions, events, filtered, testing),
     ):
         app.register_blueprint(area.blueprint, url_prefix=PREFIX)

@@ -21,6 +21,7 @@ from tracker.reports import filters
 from tracker.services import services
 
 blueprint = protected("api_campaigns", __name__)
+WEEKHOUR = "weekhour"
 BUDGET_FIELDS = {"budget": "budget.amount", "budget_currency": "budget.currency"}
 
 
@@ -71,6 +72,8 @@ def stats(slug: str) -> Response:
     period = reports.read_period(workspace(), query["from_"], query["to"], now)
     if errors := _refusals(group_by, interval, period):
         raise Invalid(errors)
+    if group_by == WEEKHOUR and period.length > reports.HEAT_DAYS_MAX:
+        raise Invalid({"group_by": f"By the hour of the week, a report covers at most {reports.HEAT_DAYS_MAX} days."})
     wanted = filters.read(query)
     found = reports.build(
         db.session(),
@@ -79,8 +82,9 @@ def stats(slug: str) -> Response:
         campaign,
         period,
         now=now,
-        compare=query["compare"] == "previous",
-        group_by=[group_by] if group_by else [],
+        compare=reports.read_comparison(period, query["compare"], query["compare_from"]) or False,
+        group_by=[group_by] if group_by and group_by != WEEKHOUR else [],
+        week=group_by == WEEKHOUR,
         interval=interval,
         filters=wanted,
         axis=reports.AXES[query["by"]],
@@ -89,10 +93,21 @@ def stats(slug: str) -> Response:
     return csv_answer(content.get("groups", content["series"])) if wants_csv() else answer(200, content)
 
 
+@blueprint.get("/campaigns/<slug>/benchmark")
+@operation("A campaign beside the workspace's others of its main medium, over the last 90 whole days of theirs")
+def benchmark(slug: str) -> Response:
+    """The campaign's own rates are those of the default period."""
+    campaign, session, now = campaigns.find(db.session(), workspace(), slug), db.session(), days.now()
+    period = reports.default_period(workspace(), now)
+    found = reports.build(session, services().store, workspace(), campaign, period, now=now, group_by=["medium"])
+    standing = services().benchmark(session, workspace(), campaign, found.groups["medium"], now)
+    return answer(200, shapes.benchmark(period, standing))
+
+
 def _refusals(group_by: str | None, interval: str, period: reports.Period) -> dict[str, str]:
     errors = {}
-    if group_by is not None and group_by not in reports.GROUPS:
-        errors["group_by"] = f"Group by one of {', '.join(reports.GROUPS)}."
+    if group_by is not None and group_by not in (*reports.GROUPS, WEEKHOUR):
+        errors["group_by"] = f"Group by one of {', '.join((*reports.GROUPS, WEEKHOUR))}."
     if interval not in reports.INTERVALS:
         errors["interval"] = f"An interval is one of {', '.join(reports.INTERVALS)}."
     elif interval == "hour" and period.length > reports.HOURLY_DAYS_MAX:

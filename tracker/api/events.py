@@ -20,10 +20,14 @@ from tracker.errors import Invalid
 from tracker.events import Kind, Verdict
 from tracker.extensions import db
 from tracker.models import ID_MAX, Workspace
+from tracker.reports import filters
+from tracker.reports.filters import NONE
 from tracker.services import services
 from tracker.stores import EventId, StoredEvent, Wanted
 
 EXPORTED_AT_ONCE = 500
+# Fields of links that hits can be looked for by; a link itself is looked for by its code.
+COLUMNS = ("source", "medium", "term", "content")
 blueprint = protected("api_events", __name__)
 public = Blueprint("api_public", __name__)
 
@@ -43,16 +47,22 @@ def write_id(event_id: EventId | None) -> str | None:
 
 def wanted_of(session: Session, own: Workspace, asked: Mapping[str, Any]) -> Wanted:
     """What a query by EventsQuery's names looks for. Raises NotFound for a campaign that is not there."""
-    code, campaign = asked.get("code"), asked.get("campaign")
+    code, slug = asked.get("code") or asked.get("link"), asked.get("campaign")
     since: datetime | None = asked.get("since")
+    campaign = campaigns.find(session, own, slug) if slug else None
+    given = filters.read(asked)
+    fields = {name: None if text == NONE else text for name, text in given.given.items() if name in COLUMNS}
+    fitting = links.having(session, own, campaign, fields, filters.LINKS_MAX) if fields else None
     return Wanted(
         kind=Kind[asked["kind"].upper()] if asked.get("kind") else None,
         verdict=Verdict[asked["verdict"].upper()] if asked.get("verdict") else None,
         detail=asked.get("label"),
         link_id=links.id_of(session, own, code) if code else None,
         code=code,
-        campaign_id=campaigns.find(session, own, campaign).id if campaign else None,
+        campaign_id=campaign.id if campaign else None,
         since_ms=days.to_ms(since) if since else None,
+        links=None if fitting is None else frozenset(fitting),
+        values=given.values,
     )
 
 
@@ -70,6 +80,8 @@ def events() -> Response:
     before = None if query["cursor"] is None else read_id(query["cursor"])
     if query["cursor"] is not None and before is None:
         raise Invalid({"cursor": "Take the cursor from the page before."})
+    if before is None and query["until"] is not None:
+        before = days.to_ms(query["until"]), 0
     wanted = wanted_of(db.session(), workspace(), query)
     found, go_on = services().store.search(workspace().id, wanted, before=before, limit=query["limit"])
     codes = links.codes_of(db.session(), (event.link_id for event in found if event.link_id))

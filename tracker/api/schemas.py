@@ -16,6 +16,7 @@ from tracker.errors import Invalid, Malformed
 from tracker.events import Kind, Verdict
 from tracker.links import QUERY_MODES, REDIRECT_CODES, REFERRER_POLICIES
 from tracker.reports import beforeafter
+from tracker.reports.campaign import COMPARISONS
 
 PAGE_DEFAULT = 50
 PAGE_MAX = 500
@@ -179,7 +180,22 @@ class Filtered(Schema):
     browser = fields.String()
 
 
-class EventsQuery(PageQuery):
+class ShareNew(Filtered):
+    title = fields.String()
+    days = fields.Integer(
+        strict=True, metadata={"description": "The last so many whole days, going on; 14 if not told."}
+    )
+    from_ = fields.String(data_key="from", metadata={"description": "First local date, for days that stay."})
+    to = fields.String()
+    interval = fields.String()
+    compare = fields.String(metadata={"description": "previous, year or none."})
+    by = fields.String()
+    shows_money = fields.Boolean(load_default=True, truthy={True}, falsy={False})
+    password = fields.String(load_only=True)
+    expires_on = fields.String(metadata={"description": "The last local date on which the link works."})
+
+
+class EventsQuery(PageQuery, Filtered):
     verdict = fields.String(load_default=None, validate=validate.OneOf([verdict.word for verdict in Verdict]))
     kind = fields.String(load_default=None, validate=validate.OneOf([kind.word for kind in Kind]))
     code = fields.String(
@@ -194,6 +210,7 @@ class EventsQuery(PageQuery):
     )
     campaign = fields.String(load_default=None, validate=SOUGHT, metadata={"description": "A campaign's slug."})
     since = fields.AwareDateTime(load_default=None, metadata={"description": "Only from this instant on."})
+    until = fields.AwareDateTime(load_default=None, metadata={"description": "Only before this instant."})
 
 
 class CampaignChangesQuery(PageQuery):
@@ -283,7 +300,12 @@ class AttributionQuery(Filtered):
 class StatsQuery(Filtered):
     from_ = fields.String(data_key="from", load_default=None, metadata={"description": "First local date, inclusive."})
     to = fields.String(load_default=None, metadata={"description": "Last local date, inclusive."})
-    compare = fields.String(load_default=None, validate=validate.OneOf(["previous"]))
+    compare = fields.String(
+        load_default=None,
+        validate=validate.OneOf(COMPARISONS),
+        metadata={"description": "`previous`: directly before; `year`: 52 weeks before; `custom`: from another day."},
+    )
+    compare_from = fields.String(load_default=None, metadata={"description": "The first local date of `custom`."})
     group_by = fields.String(load_default=None)
     interval = fields.String(load_default="day")
     by = fields.String(

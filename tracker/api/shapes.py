@@ -14,11 +14,13 @@ from tracker.models import Campaign, Conversion, Link, Report
 from tracker.money import Money, Price
 from tracker.rates import Rate as ExchangeRate
 from tracker.reports.attention import Need
-from tracker.reports.campaign import CampaignReport
+from tracker.reports.benchmarks import Benchmark, Standing
+from tracker.reports.campaign import CampaignReport, Period
 from tracker.reports.comparison import Difference
 from tracker.reports.grouping import Group
 from tracker.reports.metrics import Rate, Totals
 from tracker.reports.series import Point
+from tracker.reports.weekhours import WeekHour
 from tracker.stores import StoredEvent
 
 RATE_PLACES = 6
@@ -64,21 +66,25 @@ def link(row: Link, public_url: str) -> dict[str, Any]:
 
 
 def need(row: Need) -> dict[str, Any]:
-    """Money has no part in it: facts are counts, texts, dates and rates."""
-    shaped = {
-        name: rate(value) if isinstance(value, Rate) else value.isoformat() if isinstance(value, date) else value
-        for name, value in row.facts.items()
-    }
+    """Facts are counts, texts, dates, rates and money, each as elsewhere."""
     return {
         "kind": row.kind,
         "severity": row.severity.word,
         "campaign": {"slug": row.campaign.slug, "name": row.campaign.name} if row.campaign else None,
         "links": list(row.links),
         "since": instant(row.since),
-        "facts": shaped,
+        "facts": {name: _fact(value) for name, value in row.facts.items()},
         "means": row.means,
         "todo": row.todo or None,
     }
+
+
+def _fact(value: Any) -> Any:
+    if isinstance(value, Rate):
+        return rate(value)
+    if isinstance(value, Money):
+        return money(value)
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def campaign(row: Campaign) -> dict[str, Any]:
@@ -263,6 +269,31 @@ def group(found: Group) -> dict[str, Any]:
     return {"key": found.key, **totals(found.totals)}
 
 
+def weekhour(found: WeekHour) -> dict[str, Any]:
+    """`key` is ISO 8601's number of the weekday and the local hour: `1T09` is Monday from nine to ten."""
+    counts = {"impressions": found.impressions, "clicks": found.clicks, "conversions": found.conversions}
+    return {"key": found.key, **counts}
+
+
+def benchmark(period: Period, found: Benchmark | None) -> dict[str, Any]:
+    """`medium` is null where no other campaigns can be compared with."""
+
+    def standing(of: Standing | None) -> dict[str, Any] | None:
+        if of is None:
+            return None
+        own = {"own": rate(of.own), "median": _rounded(of.median), "campaigns": of.campaigns}
+        return own | {"verdict": of.verdict}
+
+    return {
+        "from": period.first.isoformat(),
+        "to": period.last.isoformat(),
+        "medium": found.medium if found else None,
+        "ctr": standing(found.ctr) if found else None,
+        "conversion_rate": standing(found.conversion_rate) if found else None,
+        "weakest": found.weakest if found else None,
+    }
+
+
 def stats(found: CampaignReport, lag_s: float, group_by: str | None) -> dict[str, Any]:
     content: dict[str, Any] = {
         "campaign": found.campaign.slug,
@@ -279,7 +310,9 @@ def stats(found: CampaignReport, lag_s: float, group_by: str | None) -> dict[str
         content["previous"] = totals(found.previous)
         content["changes"] = {name: difference(change) for name, change in (found.changes or {}).items()}
     content["series"] = [point(step) for step in found.series]
-    if group_by:
+    if found.week is not None:
+        content["groups"] = [weekhour(each) for each in found.week]
+    elif group_by:
         content["groups"] = [group(each) for each in found.groups[group_by]]
         content["cost_not_assigned"] = [money(amount) for amount in found.not_assigned.get(group_by, [])]
     return content

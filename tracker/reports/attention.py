@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from tracker import changes, days, destinationchecks
 from tracker.losses import Losses
 from tracker.models import Report, Workspace
+from tracker.reports import budgets
 from tracker.reports.watched import Named, look_at
 from tracker.stores import EventStore
 
@@ -22,6 +23,7 @@ KEPT_FOR = timedelta(seconds=30)
 UNMATCHED_DAYS = 7
 UNMATCHED_MAX = 5_000  # that are counted, the latest
 CODES_SHOWN_MAX = 3
+TOGETHER = timedelta(hours=12)  # within which the last hits of campaigns lie that stopped at once
 
 
 class Severity(IntEnum):
@@ -43,11 +45,10 @@ KINDS: dict[str, tuple[Severity, str, str]] = {
         "Make sure that the loader runs and the database answers; TRACKER_SPOOL_MAX_MB sets the bound.",
     ),
     "losing": (Severity.BAD, "Hits are being lost.", "Look at the data folder’s rights and the disk."),
-    "lost": (Severity.BAD, "The disk refused, or the spool had reached its bound. No report has them.", ""),
     "destination_failing": (
         Severity.BAD,
-        "Whoever follows the link finds no page.",
-        "Repair the page, or lead the link elsewhere: an edit is in force within a second.",
+        "Whoever is led there finds no page.",
+        "Repair the page, or lead its links elsewhere: an edit is in force within a second.",
     ),
     "all_silent": (
         Severity.BAD,
@@ -69,6 +70,7 @@ KINDS: dict[str, tuple[Severity, str, str]] = {
         "Clicks go on: the pixel or callback has gone from the thank-you page, or the page sells nothing.",
         "Check the thank-you page.",
     ),
+    "lost": (Severity.WARNING, "The disk refused, or the spool had reached its bound. No report has them.", ""),
     "filling": (
         Severity.WARNING,
         "Beyond that, hits are lost.",
@@ -89,6 +91,11 @@ KINDS: dict[str, tuple[Severity, str, str]] = {
         Severity.WARNING,
         "It counted regularly until then, and would have at this time of the week.",
         "Look whether its ads still run.",
+    ),
+    "budget_spent": (
+        Severity.WARNING,
+        "By what was entered until today and what clicks said they cost, in the budget’s currency.",
+        "Stop its ads, or raise the budget.",
     ),
     "clicks_dropped": (
         Severity.WARNING,
@@ -182,7 +189,11 @@ class Attention:
         if kept is None or kept[1] != edits or not timedelta() <= now - kept[0] < KEPT_FOR:
             # What waits in the spool has not come to be counted: its absence says nothing.
             until = now - timedelta(seconds=machine.lag_s or 0)
-            found = [*_failing(session, store, workspace, now), *_of_campaigns(session, store, workspace, until)]
+            found = [
+                *_failing(session, store, workspace, now),
+                *_of_campaigns(session, store, workspace, until),
+                *_budgets(session, store, workspace, now),
+            ]
             kept = self._kept[workspace.id] = (now, edits, found)
         found = [*of_machine(machine), *kept[2], *_unmatched(session, workspace, now)]
         found.sort(key=lambda need: ORDER[need.kind])
@@ -213,8 +224,9 @@ def _of_machine(machine: Machine) -> Iterator[Need]:
 def _failing(session: Session, store: EventStore, workspace: Workspace, now: datetime) -> Iterator[Need]:
     for found in destinationchecks.failing(session, workspace, now):
         campaigns = {link.campaign_id for link in found.links}
-        clicks = store.clicks_by_link(campaigns, days.bucket_of(found.since), days.bucket_of(now) + 1)
-        lost = sum(clicks.get(link.id, 0) for link in found.links)
+        since, end = days.bucket_of(found.since), days.bucket_of(now) + 1
+        clicks = destinationchecks.clicks_by_link(store, campaigns, since, end)
+        lost = sum(clicks[link.id] for link in found.links)
         campaign = found.links[0].campaign
         yield Need(
             "destination_failing",
@@ -223,6 +235,12 @@ def _failing(session: Session, store: EventStore, workspace: Workspace, now: dat
             found.since,
             {"url": found.url, "answer": found.answer, "clicks": lost, "links": len(found.links)},
         )
+
+
+def _budgets(session: Session, store: EventStore, workspace: Workspace, now: datetime) -> Iterator[Need]:
+    for each in budgets.nearly_spent(session, store, workspace, now):
+        facts = {"spent": each.spent, "budget": each.budget, "percent": each.spent.minor * 100 // each.budget.minor}
+        yield Need("budget_spent", Named(each.slug, each.name), facts=facts)
 
 
 def _unmatched(session: Session, workspace: Workspace, now: datetime) -> Iterator[Need]:
@@ -245,9 +263,9 @@ def _of_campaigns(session: Session, store: EventStore, workspace: Workspace, unt
         Need(happened.what, campaign, since=happened.since, facts=happened.facts)
         for campaign, happened in watched.found
     ]
-    silent = [need for need in found if need.kind == "campaign_silent"]
-    if watched.is_all_silent and len(silent) > 1:
-        since = max(need.since for need in silent if need.since is not None)
+    ended = [need.since for need in found if need.kind == "campaign_silent" and need.since is not None]
+    # Campaigns end one by one.
+    if watched.is_all_silent and len(ended) > 1 and max(ended) - min(ended) <= TOGETHER:
         found = [need for need in found if need.kind != "campaign_silent"]
-        found.append(Need("all_silent", since=since, facts={"campaigns": len(silent)}))
+        found.append(Need("all_silent", since=max(ended), facts={"campaigns": len(ended)}))
     return found

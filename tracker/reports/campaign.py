@@ -16,7 +16,7 @@ from tracker.days import Span
 from tracker.errors import Invalid
 from tracker.models import Campaign, Link, Workspace
 from tracker.money import Money
-from tracker.reports import clickcosts, comparison, cost, maturity, metrics, weekhours
+from tracker.reports import comparison, cost, maturity, metrics, weekhours
 from tracker.reports.cost import Finances
 from tracker.reports.facts import Facts, gather
 from tracker.reports.filters import DIMENSIONS, EVERYTHING, LINK_FIELDS, NAMES, Filters
@@ -247,10 +247,7 @@ def totals(
     """The totals alone, for lists of campaigns."""
     spans = period.spans(ZoneInfo(workspace.timezone))
     facts = gather(session, store, campaign.id, spans, selection=ALL)
-    of_clicks = clickcosts.reader(store)
-    finances = cost.read(
-        session, workspace, campaign.id, facts, spans, filters=EVERYTHING, selection=ALL, of_clicks=of_clicks
-    )
+    finances = cost.read(session, store, workspace, campaign.id, facts, spans)
     return finances.of_totals(_totals(facts, EVERYTHING))
 
 
@@ -303,6 +300,7 @@ class _Reading:
         )
         finances = cost.read(
             self._session,
+            self._store,
             self._workspace,
             self._campaign.id,
             found,
@@ -310,7 +308,6 @@ class _Reading:
             filters=self._filters,
             selection=selection,
             axis=self._axis,
-            of_clicks=clickcosts.reader(self._store),
         )
         seen = self._seen_steps(found, spans, selection) if rates else None
         return found, finances, series(found, period.first, period.last, spans, self._interval, seen)

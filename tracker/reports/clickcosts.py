@@ -1,8 +1,7 @@
-"""What clicks said they cost: summed for a report, and told on the page of a link, so that a macro that fails shows."""
+"""What the clicks of a link said they cost, lately: whether the network's macro does what it should."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,15 +29,6 @@ class ClickCosts:
     def silent(self) -> int:
         """Clicks that said nothing: of the link as it is pasted elsewhere, or from before it read a cost."""
         return self.clicks - self.n - self.unread_n
-
-
-def reader(store: EventStore) -> Callable[[int, int, int], Iterable[tuple[int, str, int]]]:
-    """Millionths by link and currency, for a campaign and the buckets from a first to before a last."""
-
-    def read(campaign_id: int, start: int, end: int) -> Iterable[tuple[int, str, int]]:
-        return [(cost.link_id, cost.currency, cost.micros) for cost in store.click_costs(campaign_id, start, end)]
-
-    return read
 
 
 def of_link(store: EventStore, link: Link, now: datetime) -> ClickCosts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -14,16 +14,18 @@ from sqlalchemy.orm import Session
 from tracker import costs, days, rates
 from tracker.campaigning import Cost
 from tracker.days import Span
+from tracker.extensions import in_list
 from tracker.models import Workspace
 from tracker.money import Money
-from tracker.rates import Purse, Table, micros
+from tracker.rates import Piece, Purse, Table, micros
 from tracker.reports import sold
 from tracker.reports.facts import NO_LINK, Facts
-from tracker.reports.filters import DIMENSIONS, Filters
+from tracker.reports.filters import DIMENSIONS, EVERYTHING, Filters
 from tracker.reports.grouping import Group
-from tracker.reports.metrics import Rate, Totals
+from tracker.reports.metrics import Rate, Sales, Totals
 from tracker.salesums import Axis
-from tracker.stores import Selection
+from tracker.stores import ALL, EventStore, Selection
+from tracker.summing import DAY
 
 SOURCE = "source"
 
@@ -139,97 +141,145 @@ def _negative(purse: Purse) -> Purse:
     return {key: -n for key, n in purse.items()}
 
 
-# Millionths by link and currency of what clicks said they cost, over buckets from a first to before a last.
-OfClicks = Callable[[int, int, int], Iterable[tuple[int, str, int]]]
-
-
-def nothing_of_clicks(_campaign_id: int, _start: int, _end: int) -> Iterable[tuple[int, str, int]]:
-    return ()
-
-
 def read(
     session: Session,
+    store: EventStore,
     workspace: Workspace,
     campaign_id: int,
     facts: Facts,
     spans: Sequence[Span],
     *,
-    filters: Filters,
-    selection: Selection,
+    filters: Filters = EVERYTHING,
+    selection: Selection = ALL,
     axis: Axis = Axis.CLICK,
-    of_clicks: OfClicks = nothing_of_clicks,
 ) -> Finances:
-    """The money of a period, which is all of `spans`: one query for entries, one for rates where money is foreign."""
-    first = days.local_day((spans[0].start + spans[0].offset) // 96)
-    last = days.local_day((spans[-1].end - 1 + spans[-1].offset) // 96)
-    entries = [] if filters.by_hit else _entries(session, workspace, campaign_id, first, last)
-    clicked = [] if filters.by_hit else list(of_clicks(campaign_id, spans[0].start, spans[-1].end))
+    """The money of a period, which is all of `spans`; `facts` are those of the same period and selection."""
+    first, last = _days(spans)
+    start, end = spans[0].start, spans[-1].end
+    entries = [] if filters.by_hit else _entries(session, workspace, [campaign_id], first, last)
+    clicked = [] if filters.by_hit else [each for each in store.click_costs(campaign_id, start, end) if each.n]
     sold_in = {currency for sale in facts.sales.values() for currency in sale.minor}
-    currencies = sold_in | {row.currency for row in entries} | {currency for _, currency, _ in clicked}
+    currencies = sold_in | {row.currency for row in entries} | {each.currency for each in clicked}
     table = rates.read(session, workspace, currencies, first, last)
     found = Finances(table, first, last, filters, selection.links)
-    for row in entries:
-        for piece in table.pieces(row.currency, first, last):
-            if row.first_on <= piece.last and piece.first <= row.last_on:
-                minor = costs.part(int(row.minor), row.first_on, row.last_on, piece.first, piece.last)
-                _add(found, Line(row.link_id, row.source, row.currency, piece.rate, micros(minor, row.currency)))
-    for line in _clicks(table, first, last, spans, clicked, lambda start, end: of_clicks(campaign_id, start, end)):
+    for _, line in _spread(entries, table, first, last):
         _add(found, line)
-    changing = {each for each in sold_in if len(table.pieces(each, first, last)) > 1}
-    for link_id, sale in facts.sales.items():
-        purse = found.revenue_by_link.setdefault(link_id, {})
-        for currency, minor in sale.minor.items():
-            if currency not in changing:
-                purse[currency, table.on(currency, first)] = micros(minor, currency)
-    for span in spans if changing else ():
-        for day, link_id, currency, minor in sold.by_day(session, campaign_id, span, changing, selection, axis):
-            purse = {(currency, table.on(currency, days.local_day(day))): micros(minor, currency)}
-            found.revenue_by_link[link_id] = rates.merge([found.revenue_by_link.get(link_id, {}), purse])
+    for changing, piece in _pieces(table, (each.currency for each in clicked), first, last):
+        run = _buckets(spans, piece.first, piece.last)
+        # As a rule the rate stands still, and what was read is all there is.
+        for each in clicked if run == (start, end) else store.click_costs(campaign_id, *run):
+            if each.n and each.currency == changing:
+                _add(found, Line(each.link_id, None, each.currency, piece.rate, each.micros))
+    changing_ones = _changing(table, sold_in, first, last)
+    days_of = (sold.by_day(session, campaign_id, span, changing_ones, selection, axis) for span in spans)
+    found.revenue_by_link.update(_earned(table, first, facts.sales, days_of if changing_ones else ()))
     return found
 
 
-def _entries(session: Session, workspace: Workspace, campaign_id: int, first: date, last: date) -> Sequence[Any]:
+def of_campaigns(
+    session: Session,
+    store: EventStore,
+    workspace: Workspace,
+    campaign_ids: Sequence[int],
+    spans: Sequence[Span],
+    sales: Mapping[int, Sales],
+) -> dict[int | None, Finances]:
+    """The money of several campaigns over a period, and that of all of them under None; `sales` are by campaign."""
+    first, last = _days(spans)
+    entries = _entries(session, workspace, campaign_ids, first, last) if campaign_ids else []
+    clicked = store.click_costs_of(campaign_ids, spans[0].start, spans[-1].end) if campaign_ids else []
+    sold_in = {currency for sale in sales.values() for currency in sale.minor}
+    currencies = sold_in | {row.currency for row in entries} | {each.currency for each in clicked}
+    table = rates.read(session, workspace, currencies, first, last)
+    found: dict[int, Finances] = {each: Finances(table, first, last, EVERYTHING) for each in campaign_ids}
+    for campaign_id, line in _spread(entries, table, first, last):
+        _add(found[campaign_id], line._replace(link_id=None, source=None))
+    for changing, piece in _pieces(table, (each.currency for each in clicked), first, last):
+        run = _buckets(spans, piece.first, piece.last)
+        whole = run == (spans[0].start, spans[-1].end)
+        for each in clicked if whole else store.click_costs_of(campaign_ids, *run):
+            if each.currency == changing:
+                _add(found[each.campaign_id], Line(None, None, each.currency, piece.rate, each.micros))
+    changing_ones = _changing(table, sold_in, first, last)
+    days_of = (sold.of_campaigns_by_day(session, campaign_ids, span, changing_ones) for span in spans)
+    for campaign_id, purse in _earned(table, first, sales, days_of if changing_ones else ()).items():
+        found[campaign_id].revenue_by_link[NO_LINK] = purse
+    together = Finances(
+        table,
+        first,
+        last,
+        EVERYTHING,
+        whole=rates.merge(each.whole for each in found.values()),
+        revenue_by_link={NO_LINK: rates.merge(each.revenue_by_link.get(NO_LINK, {}) for each in found.values())},
+    )
+    by_campaign: dict[int | None, Finances] = {None: together}
+    return by_campaign | dict(found.items())
+
+
+def _days(spans: Sequence[Span]) -> tuple[date, date]:
+    """The local days that a period begins and ends with."""
+    first = days.local_day((spans[0].start + spans[0].offset) // DAY)
+    return first, days.local_day((spans[-1].end - 1 + spans[-1].offset) // DAY)
+
+
+def _entries(
+    session: Session, workspace: Workspace, campaign_ids: Sequence[int], first: date, last: date
+) -> Sequence[Any]:
     """Entries that lie in the period wholly, in the workspace's currency, are added up in the database."""
     inside = and_(Cost.first_on >= first, Cost.last_on <= last, Cost.currency == workspace.currency)
-    keys = (Cost.link_id, Cost.source, Cost.currency, case((inside, 0), else_=Cost.id))
+    keys = (Cost.campaign_id, Cost.link_id, Cost.source, Cost.currency)
     query = (
         select(
-            Cost.link_id,
-            Cost.source,
-            Cost.currency,
+            *keys,
             func.min(Cost.first_on).label("first_on"),
             func.max(Cost.last_on).label("last_on"),
             func.sum(Cost.minor).label("minor"),
         )
-        .where(Cost.campaign_id == campaign_id, Cost.first_on <= last, Cost.last_on >= first)
-        .group_by(*keys)
+        .where(in_list(Cost.campaign_id, campaign_ids), Cost.first_on <= last, Cost.last_on >= first)
+        .group_by(*keys, case((inside, 0), else_=Cost.id))
     )
     return session.execute(query).all()
 
 
-def _clicks(
-    table: Table,
-    first: date,
-    last: date,
-    spans: Sequence[Span],
-    clicked: Sequence[tuple[int, str, int]],
-    over: Callable[[int, int], Iterable[tuple[int, str, int]]],
-) -> Iterable[Line]:
-    """What clicks said they cost; asked for again by the days of each rate where a currency has several."""
-    pieces = {currency: table.pieces(currency, first, last) for _, currency, _ in clicked}
-    for link_id, currency, n in clicked:
-        if len(pieces[currency]) == 1:
-            yield Line(link_id, None, currency, pieces[currency][0].rate, n)
-    for changing, own in pieces.items():
-        for piece in own if len(own) > 1 else ():
-            for link_id, currency, n in over(*_buckets(spans, piece.first, piece.last)):
-                if currency == changing:
-                    yield Line(link_id, None, currency, piece.rate, n)
+def _spread(entries: Iterable[Any], table: Table, first: date, last: date) -> Iterator[tuple[int, Line]]:
+    """What falls on the days of a period of each entry, by the rates of its days, with its campaign."""
+    for row in entries:
+        for piece in table.pieces(row.currency, max(first, row.first_on), min(last, row.last_on)):
+            minor = costs.part(int(row.minor), row.first_on, row.last_on, piece.first, piece.last)
+            yield row.campaign_id, Line(row.link_id, row.source, row.currency, piece.rate, micros(minor, row.currency))
+
+
+def _pieces(table: Table, currencies: Iterable[str], first: date, last: date) -> Iterator[tuple[str, Piece]]:
+    for currency in sorted(set(currencies)):
+        for piece in table.pieces(currency, first, last):
+            yield currency, piece
+
+
+def _changing(table: Table, currencies: Iterable[str], first: date, last: date) -> list[str]:
+    """Currencies that have several rates within a period."""
+    return [currency for currency in currencies if len(table.pieces(currency, first, last)) > 1]
+
+
+def _earned(
+    table: Table, first: date, sales: Mapping[int, Sales], by_day: Iterable[Iterable[sold.DaySum]]
+) -> dict[int, Purse]:
+    """Revenue by the rates of its days. `by_day` has that in currencies whose rate changes, and that alone."""
+    found: dict[int, Purse] = {}
+    apart = [each for some in by_day for each in some]
+    changing = {each.currency for each in apart}
+    for key, sale in sales.items():
+        for currency, minor in sale.minor.items():
+            if currency not in changing:
+                found.setdefault(key, {})[currency, table.on(currency, first)] = micros(minor, currency)
+    for day, key, currency, minor in apart:
+        purse, at = found.setdefault(key, {}), (currency, table.on(currency, days.local_day(day)))
+        purse[at] = purse.get(at, 0) + micros(minor, currency)
+    return found
 
 
 def _buckets(spans: Sequence[Span], first: date, last: date) -> tuple[int, int]:
     """The buckets of some of the local days that spans cover, from the first to before the last."""
-    start, end = (first - days.local_day(0)).days * 96, ((last - days.local_day(0)).days + 1) * 96
+    start, end = (first - days.local_day(0)).days * DAY, ((last - days.local_day(0)).days + 1) * DAY
     found = [
         (max(start - span.offset, span.start), min(end - span.offset, span.end))
         for span in spans

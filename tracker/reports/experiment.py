@@ -7,7 +7,7 @@ to any conversion over unique clicks: a visitor's second click that day and a cl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -35,7 +35,7 @@ LINKS_MAX = 200  # the busiest links of a campaign that are looked at
 VARIANTS_MAX = 8  # of one comparison
 COMPARISONS_MAX = 8
 CHOICES_MAX = 24  # links to choose from
-CONVERSIONS_READ_MAX = 5_000  # the newest, that tell how many of a link's conversions are of different clicks
+CONVERSIONS_READ_MAX = 2_000  # the newest, that tell how many of a link's conversions are of different clicks
 METRICS = ("ctr", "conversion_rate")
 
 
@@ -160,7 +160,7 @@ def compare(
     found = asked_for(of_links, wish.links) if wish.links else differing_in_one(busiest)
     kept = sorted(found, key=lambda each: -each.traffic)[:COMPARISONS_MAX]
     _check(kept, wish)
-    people = _people(session, campaign.id, spans, kept)
+    people = _People(session, campaign.id, spans, kept)
     return Experiment(
         comparisons=[_comparison(each, people, shown, wish) for each in kept],
         near=[] if wish.links else near(busiest, found),
@@ -228,44 +228,50 @@ def _check(kept: Sequence[Found], wish: Wish) -> None:
 # What is known of them.
 
 
-def _people(
-    session: Session, campaign_id: int, spans: Sequence[Span], kept: Sequence[Found]
-) -> Callable[[Group], tuple[int, bool]]:
-    """How many unique clicks of a link led to a conversion, and whether that is an estimate.
+class _People:
+    """How many unique clicks of a link led to a conversion, told by the newest conversions of all links compared."""
 
-    The newest conversions are read; if these are not all, a link's share of different clicks among them holds for all.
-    """
-    compared = {group.links[0].id for each in kept for members in each.variants.values() for group in members}
-    newest = (
-        select(conversions.c.link_id, conversions.c.click_id)
-        .where(
-            conversions.c.campaign_id == campaign_id,
-            conversions.c.click_at_ms >= spans[0].start * BUCKET_MS,
-            conversions.c.click_at_ms < spans[-1].end * BUCKET_MS,
-            in_list(conversions.c.link_id, compared),
-            COUNTS,
-            WITHIN,
+    def __init__(self, session: Session, campaign_id: int, spans: Sequence[Span], kept: Sequence[Found]) -> None:
+        compared = {group.links[0].id for each in kept for members in each.variants.values() for group in members}
+        newest = (
+            select(conversions.c.link_id, conversions.c.click_id)
+            .where(
+                conversions.c.campaign_id == campaign_id,
+                conversions.c.click_at_ms >= spans[0].start * BUCKET_MS,
+                conversions.c.click_at_ms < spans[-1].end * BUCKET_MS,
+                in_list(conversions.c.link_id, compared),
+                COUNTS,
+                WITHIN,
+            )
+            .order_by(conversions.c.click_at_ms.desc())
+            .limit(CONVERSIONS_READ_MAX)
+            .subquery()
         )
-        .order_by(conversions.c.click_at_ms.desc())
-        .limit(CONVERSIONS_READ_MAX)
-        .subquery()
-    )
-    query = select(newest.c.link_id, func.count(), func.count(newest.c.click_id.distinct())).group_by(newest.c.link_id)
-    read_of = {link_id: (n, clicks) for link_id, n, clicks in session.execute(query)} if compared else {}
+        query = select(newest.c.link_id, func.count(), func.count(newest.c.click_id.distinct()))
+        found = session.execute(query.group_by(newest.c.link_id)) if compared else ()
+        self._read = {link_id: (n, clicks) for link_id, n, clicks in found}
 
-    def people(group: Group) -> tuple[int, bool]:
-        found = group.totals
-        n, clicks = read_of.get(group.links[0].id, (0, 0))
-        estimated = n < found.conversions
-        converted = round(found.conversions * clicks / n) if estimated and n else clicks if n else found.conversions
-        return min(converted, found.unique_clicks), estimated
+    def of(self, found: Found) -> tuple[dict[int, int], bool]:
+        """By link id, and whether these are estimates: where not all were read, the share of repeats among those read
+        is taken for all variants alike. A share of each, from so few, would make differences where there are none.
+        """
+        groups = [group for members in found.variants.values() for group in members]
+        read = {group.links[0].id: self._read.get(group.links[0].id, (0, 0)) for group in groups}
+        estimated = any(read[group.links[0].id][0] < group.totals.conversions for group in groups)
+        n, clicks = (sum(each[index] for each in read.values()) for index in (0, 1))
+        share = clicks / n if n else 1.0
+        converted = {}
+        for group in groups:
+            link_id, totals = group.links[0].id, group.totals
+            people = round(totals.conversions * share) if estimated else read[link_id][1]
+            converted[link_id] = min(people, totals.unique_clicks)
+        return converted, estimated
 
-    return people
 
-
-def _comparison(found: Found, people: Callable[[Group], tuple[int, bool]], shown: Days, wish: Wish) -> Comparison:
+def _comparison(found: Found, people: _People, shown: Days, wish: Wish) -> Comparison:
     by_traffic = sorted(found.variants.items(), key=lambda item: -size(item[1]))[:VARIANTS_MAX]
-    variants = [_variant(key, groups, people) for key, groups in by_traffic]
+    converted, estimated = people.of(found)
+    variants = [_variant(key, groups, converted, estimated) for key, groups in by_traffic]
     if wish.links:
         variants.sort(key=lambda variant: wish.links.index(str(variant.key)))
     else:
@@ -289,8 +295,7 @@ def _comparison(found: Found, people: Callable[[Group], tuple[int, bool]], shown
     return replace(comparison, ratio=trial.sample_ratio(observed, wish.split))
 
 
-def _variant(key: str | None, groups: Sequence[Group], people: Callable[[Group], tuple[int, bool]]) -> Variant:
-    converted = [people(group) for group in groups]
+def _variant(key: str | None, groups: Sequence[Group], converted: Mapping[int, int], estimated: bool) -> Variant:
     seen = [group.totals for group in groups if group.totals.impressions]
     return Variant(
         key=key,
@@ -298,8 +303,8 @@ def _variant(key: str | None, groups: Sequence[Group], people: Callable[[Group],
         impressions=sum(group.totals.impressions for group in groups),
         unique_clicks=sum(group.totals.unique_clicks for group in groups),
         orders=sum(group.totals.conversions for group in groups),
-        converted=sum(n for n, _ in converted),
-        is_estimated=any(estimated for _, estimated in converted),
+        converted=sum(converted[group.links[0].id] for group in groups),
+        is_estimated=estimated,
         ctr=Rate(sum(totals.unique_clicks for totals in seen), sum(totals.impressions for totals in seen)),
     )
 

@@ -68,12 +68,13 @@ class Filters:
         chosen = frozenset(link.id for link in links if self.fits(link)) if self.by_link else None
         if chosen is not None and len(chosen) > LINKS_MAX:
             raise Invalid({next(iter(self.given)): f"More than {LINKS_MAX:,} links have this value; choose fewer."})
-        values = {
-            DIMENSIONS[name]: None if value == NONE else value
-            for name, value in self.given.items()
-            if name in DIMENSIONS
-        }
-        return Selection(chosen, values, self.of_link)
+        return Selection(chosen, self.values, self.of_link)
+
+    @property
+    def values(self) -> dict[Dimension, str | None]:
+        """What a hit has to have; None for what has no value."""
+        given = ((DIMENSIONS[name], value) for name, value in self.given.items() if name in DIMENSIONS)
+        return {dimension: None if value == NONE else value for dimension, value in given}
 
 
 EVERYTHING = Filters()

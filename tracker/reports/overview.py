@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import or_, select
@@ -12,15 +13,16 @@ from sqlalchemy.orm import Session
 from tracker import days
 from tracker.events import Kind, Verdict
 from tracker.models import Campaign, Workspace
-from tracker.reports import comparison, metrics, sold
+from tracker.money import Money
+from tracker.reports import comparison, cost, metrics, sold
 from tracker.reports.campaign import Period
-from tracker.reports.metrics import Rate, Sales, Totals
+from tracker.reports.metrics import Sales, Totals
 from tracker.stores import Cell, EventStore
 from tracker.summing import DAY
 
 CAMPAIGNS_MAX = 5_000  # the newest: a list is sorted as a whole
 SEARCH_MAX = 100  # characters
-Number = float | int
+Number = float | int | Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +49,23 @@ class Overview:
     is_cut: bool
 
 
-def _rate(rate: Rate) -> float | None:
-    return rate.value
-
-
-def _revenue(currency: str) -> Callable[[Line], Number | None]:
-    return lambda line: sum(money.minor for money in line.totals.revenue if money.currency == currency) or None
+def _minor(total: Money | None) -> int | None:
+    return total.minor if total else None
 
 
 # What a list can be sorted by; what has no value comes last either way.
 SORTS: Mapping[str, Callable[[Line], Number | None]] = {
     "impressions": lambda line: line.totals.impressions,
     "clicks": lambda line: line.totals.clicks,
-    "ctr": lambda line: _rate(line.totals.ctr),
+    "ctr": lambda line: line.totals.ctr.value,
     "conversions": lambda line: line.totals.conversions,
-    "conversion_rate": lambda line: _rate(line.totals.conversion_rate),
+    "conversion_rate": lambda line: line.totals.conversion_rate.value,
+    "revenue": lambda line: _minor(line.totals.revenue_total) if line.totals.revenue else None,
+    "cost": lambda line: _minor(line.totals.cost_total) if line.totals.cost else None,
+    "roas": lambda line: line.totals.roas,
 }
 NAME = "name"
-REVENUE = "revenue"
-SORTED_BY = (NAME, *SORTS, REVENUE)
+SORTED_BY = (NAME, *SORTS)
 
 
 def build(
@@ -83,15 +83,14 @@ def build(
     found = _campaigns(session, workspace, sought)
     campaigns = found[:CAMPAIGNS_MAX]
     ids = [campaign.id for campaign in campaigns]
-    zone = ZoneInfo(workspace.timezone)
-    now = _totals(session, store, ids, period, zone)
-    earlier = _totals(session, store, ids, before, zone) if before else {}
+    now = _totals(session, store, workspace, ids, period)
+    earlier = _totals(session, store, workspace, ids, before) if before else {}
     lines = [Line(campaign, now[campaign.id], earlier.get(campaign.id)) for campaign in campaigns]
     return Overview(
         period=period,
         before=before,
         all=Line(None, now[None], earlier.get(None)),
-        lines=_sorted(lines, sort, workspace.currency, descending),
+        lines=_sorted(lines, sort, descending),
         is_cut=len(found) > CAMPAIGNS_MAX,
     )
 
@@ -105,10 +104,10 @@ def _campaigns(session: Session, workspace: Workspace, sought: str) -> list[Camp
 
 
 def _totals(
-    session: Session, store: EventStore, ids: Sequence[int], period: Period, zone: ZoneInfo
+    session: Session, store: EventStore, workspace: Workspace, ids: Sequence[int], period: Period
 ) -> dict[int | None, Totals]:
     """The totals of each campaign, and those of all under None."""
-    spans = period.spans(zone)
+    spans = period.spans(ZoneInfo(workspace.timezone))
     start, end = spans[0].start, spans[-1].end
     cells: dict[int, list[Cell]] = {campaign_id: [] for campaign_id in ids}
     for row in store.totals_of(ids, start, end):
@@ -118,19 +117,20 @@ def _totals(
         campaign_id: metrics.totals(cells[campaign_id], _own(sales, campaign_id)) for campaign_id in ids
     }
     found[None] = metrics.totals((cell for own in cells.values() for cell in own), sales)
-    return found
+    finances = cost.of_campaigns(session, store, workspace, ids, spans, sales)
+    return {key: finances[key].of_totals(totals) for key, totals in found.items()}
 
 
 def _own(sales: Mapping[int, Sales], campaign_id: int) -> dict[int, Sales]:
     return {campaign_id: sales[campaign_id]} if campaign_id in sales else {}
 
 
-def _sorted(lines: list[Line], sort: str, currency: str, descending: bool) -> list[Line]:
+def _sorted(lines: list[Line], sort: str, descending: bool) -> list[Line]:
     """By name, or by figures; ties in the order of names."""
     lines = sorted(lines, key=lambda line: line.campaign.name.lower() if line.campaign else "")
     if sort == NAME:
         return lines[::-1] if descending else lines
-    of = _revenue(currency) if sort == REVENUE else SORTS[sort]
+    of = SORTS[sort]
     sign = -1 if descending else 1
     values = {id(line): of(line) for line in lines}
 

@@ -15,6 +15,7 @@ from tracker.models import Campaign, Workspace
 from tracker.reports import campaign as campaign_report
 from tracker.reports import statistics
 from tracker.reports.experiment import METRICS, VARIANTS_MAX
+from tracker.reports.metrics import Rate
 from tracker.stores import EventStore
 from tracker.summing import DAY
 
@@ -130,23 +131,19 @@ def of_campaign(
 ) -> dict[str, str]:
     """Baseline (in percent) and daily traffic of the last whole days, as they would be typed; only what is known.
 
-    Of people, as variants are compared: unique clicks over impressions, conversions over unique clicks.
+    The click-through rate is that of links with impressions; conversions are out of unique clicks, as variants have it.
     """
     period = campaign_report.default_period(workspace, now)
     totals = campaign_report.totals(session, store, workspace, campaign, period)
     first = store.first_bucket(campaign.id)
     if first is None:
         return {}
-    days = period.spans(ZoneInfo(workspace.timezone))
-    lived = max(days[-1].end - max(days[0].start, first), 1) / DAY
-    trials, hits = (
-        (totals.impressions, totals.unique_clicks)
-        if metric == METRICS[0]
-        else (totals.unique_clicks, totals.conversions)
-    )
+    spans = period.spans(ZoneInfo(workspace.timezone))
+    lived_days = max((spans[-1].end - max(spans[0].start, first)) / DAY, 1)
+    rate = totals.ctr if metric == METRICS[0] else Rate(totals.conversions, totals.unique_clicks)
     found = {}
-    if trials:
-        found["daily"] = f"{max(round(trials / max(lived, 1)), 1)}"
-    if 0 < hits < trials:
-        found["baseline"] = f"{hits / trials * 100:.2g}"
+    if rate.trials:
+        found["daily"] = f"{max(round(rate.trials / lived_days), 1)}"
+    if 0 < rate.hits < rate.trials:
+        found["baseline"] = f"{rate.hits / rate.trials * 100:.2g}"
     return found

@@ -96,6 +96,38 @@ def of_campaigns(
     return {campaign_id: Sales(*three) for campaign_id, three in found.items()}
 
 
+def by_link_of(session: Session, campaign_ids: Sequence[int], start: int, end: int) -> dict[tuple[int, int], int]:
+    """How many conversions several campaigns have by the day of their click, by campaign and link (0: of none)."""
+    found: dict[tuple[int, int], int] = {}
+    for at in range(0, len(campaign_ids), CAMPAIGNS_AT_ONCE):
+        of: Of = {"campaign_id": padded(sorted(campaign_ids[at : at + CAMPAIGNS_AT_ONCE])), "axis": int(Axis.CLICK)}
+        query, given = over(sale_quarters, sale_days, ("campaign_id", "link_id"), of, start, end)
+        found |= {(campaign_id, link_id): int(n) for campaign_id, link_id, n, *_ in session.execute(query, given) if n}
+    return found
+
+
+def of_campaigns_by_day(
+    session: Session, campaign_ids: Sequence[int], span: Span, currencies: Iterable[str]
+) -> list[DaySum]:
+    """Their money in these currencies by the local day of the click; `key` is the campaign."""
+    table, found = sale_quarters.c, []
+    day = ((table.bucket + span.offset) // literal(DAY, literal_execute=True)).label("day")
+    for at in range(0, len(campaign_ids), CAMPAIGNS_AT_ONCE):
+        query = (
+            select(day, table.campaign_id, table.currency, func.sum(table.minor))
+            .where(
+                table.campaign_id.in_(sorted(campaign_ids[at : at + CAMPAIGNS_AT_ONCE])),
+                table.axis == int(Axis.CLICK),
+                table.bucket >= span.start,
+                table.bucket < span.end,
+                table.currency.in_(sorted(currencies)),
+            )
+            .group_by(day, table.campaign_id, table.currency)
+        )
+        found += [DaySum(int(day), int(key), code, int(n)) for day, key, code, n in session.execute(query)]
+    return found
+
+
 class Sold(NamedTuple):
     """Conversions whose click had the same value of a dimension, in one currency."""
 
@@ -222,10 +254,10 @@ def series(
 
 
 class DaySum(NamedTuple):
-    """Money of conversions by link (0: of none) and currency, of one local day counted from 1970-01-01."""
+    """Money of conversions by link (0: of none) or campaign and by currency, of a local day counted from 1970-01-01."""
 
     day: int
-    link_id: int
+    key: int
     currency: str
     minor: int
 

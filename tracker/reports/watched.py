@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, literal, or_, select
+from sqlalchemy import Select, func, literal, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from tracker import days
@@ -24,7 +24,7 @@ from tracker.reports import drops, metrics, sold
 from tracker.reports.metrics import Rate
 from tracker.reports.silence import DAYS, History, may_be_silent, silences
 from tracker.salesums import Axis, sale_steps
-from tracker.stores import EventStore
+from tracker.stores import EventStore, Flow
 
 CAMPAIGNS_MAX = 500  # the newest
 SUSPECTS_MAX = 10  # whose click-through rate is worked out from their links
@@ -94,7 +94,7 @@ def look_at(session: Session, store: EventStore, workspace: Workspace, until: da
     weekdays = [yesterday - timedelta(weeks=week) for week in range(drops.WEEKS + 1)]
     runs = [days.bucket_range(day, day, zone) for day in weekdays]
     end = days.bucket_of(until) + 1
-    came = _read(session, store, names, [(end - DAY, end), *runs[:2], (end - 8 * DAY, end - 7 * DAY)])
+    came = _read(session, store, names, [(end - DAY, end), *runs[:2]])
     reader = _Reader(session, store, until, end, weekdays, runs, came)
     found = list(reader.silent(names))
     silent = {campaign_id for campaign_id, _ in found}
@@ -110,25 +110,27 @@ def _read(session: Session, store: EventStore, campaign_ids: Collection[int], ru
     found: Table = {
         (flow.campaign_id, flow.run): _Came(flow.impressions, flow.clicks) for flow in store.flows(campaign_ids, runs)
     }
-    steps = sale_steps.c
-    of = select(steps.campaign_id, func.sum(steps.n)).where(
-        in_list(steps.campaign_id, campaign_ids), steps.axis == int(Axis.CONVERSION)
-    )
-    for number, (start, end) in enumerate(runs):
-        within = of.where(steps.bucket >= start, steps.bucket < end).group_by(steps.campaign_id)
-        for campaign_id, n in session.execute(within):
-            if n:
-                key = campaign_id, number
-                found[key] = found.get(key, NOTHING)._replace(conversions=int(n))
+    for number, campaign_id, n in session.execute(union_all(*(_sales(campaign_ids, *run) for run in enumerate(runs)))):
+        if n:
+            key = campaign_id, number
+            found[key] = found.get(key, NOTHING)._replace(conversions=int(n))
     return found
+
+
+def _sales(campaign_ids: Collection[int], number: int, run: Run) -> Select[Any]:
+    """Conversions by when they happened, of each campaign in one run."""
+    steps = sale_steps.c
+    return (
+        select(literal(number, literal_execute=True), steps.campaign_id, func.sum(steps.n))
+        .where(in_list(steps.campaign_id, campaign_ids), steps.axis == int(Axis.CONVERSION))
+        .where(steps.bucket >= run[0], steps.bucket < run[1])
+        .group_by(steps.campaign_id)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads on of those campaigns that look suspicious.
-
-    `came` is of the last 24 hours, yesterday, the same weekday a week before, and these 24 hours a week before.
-    """
+    """Reads on of those campaigns that look suspicious. `came` is of the last 24 hours, yesterday and a week before."""
 
     session: Session
     store: EventStore
@@ -142,13 +144,15 @@ class _Reader:
 
     def silent(self, ids: Collection[int]) -> Iterator[tuple[int, Happened]]:
         """What of campaigns has stopped."""
-        suspects = {each for each in ids if self._hits_may_be_silent(each)}
-        suspects |= self._without_sales([each for each in ids if self._sells_nothing(each)])
+        hits = self._hits_may_be_silent(ids)
+        without_sales = {each for each in ids if self._sells_nothing(each)}
+        sold_on = self._sold_by_day(hits | without_sales)
+        active = self._with_active_links(hits | {each for each in without_sales if may_be_silent(sold_on[each])})
         back = [(self.end - (day + 1) * DAY, self.end - day * DAY) for day in range(DAYS)]
-        active = self._with_active_links(suspects)
-        table = _read(self.session, self.store, active, back)
+        flows = {(flow.campaign_id, flow.run): flow for flow in self.store.flows(active, back)}
         for campaign_id in active:
-            history = History(*zip(*(table.get((campaign_id, day), NOTHING) for day in range(DAYS)), strict=True))
+            of = [flows.get((campaign_id, day), Flow(campaign_id, day, 0, 0)) for day in range(DAYS)]
+            history = History([flow.impressions for flow in of], [flow.clicks for flow in of], sold_on[campaign_id])
             for silence in silences(history):
                 since = self._last(campaign_id, silence.kind, back[silence.days])
                 if silence.is_all:
@@ -157,17 +161,29 @@ class _Reader:
                 beside = history.impressions if silence.kind == Kind.CLICK else history.clicks
                 yield campaign_id, Happened(SILENT[silence.kind], since, {"meanwhile": sum(beside[: silence.days])})
 
-    def _hits_may_be_silent(self, campaign_id: int) -> bool:
-        """Whether nothing of a kind came in the last 24 hours that came yesterday or a week before."""
-        now, *before = (self.came.get((campaign_id, run), NOTHING)[:2] for run in range(4))
-        return any(not n and any(earlier) for n, *earlier in zip(now, *before, strict=True))
+    def _hits_may_be_silent(self, ids: Collection[int]) -> set[int]:
+        """Those of which nothing of a kind came in the last 24 hours that came yesterday or a week before."""
+        found, unclear = set(), set()
+        for campaign_id in ids:
+            now, *before = (self.came.get((campaign_id, run), NOTHING)[:2] for run in range(3))
+            if any(not n and any(earlier) for n, *earlier in zip(now, *before, strict=True)):
+                found.add(campaign_id)
+            elif not all(now):
+                unclear.add(campaign_id)
+        # On a Monday yesterday was a Sunday, and so it was a week before: the same hours of that week tell more.
+        for flow in self.store.flows(unclear, [(self.end - 8 * DAY, self.end - 7 * DAY)]):
+            last = self.came.get((flow.campaign_id, 0), NOTHING)
+            if (flow.impressions and not last.impressions) or (flow.clicks and not last.clicks):
+                found.add(flow.campaign_id)
+        return found
 
     def _sells_nothing(self, campaign_id: int) -> bool:
         now = self.came.get((campaign_id, 0), NOTHING)
         return now.clicks > 0 and not now.conversions
 
-    def _without_sales(self, ids: Collection[int]) -> set[int]:
-        """Those whose sales came so often that their absence may mean something."""
+    def _sold_by_day(self, ids: Collection[int]) -> dict[int, list[int]]:
+        """Conversions of each campaign in each of its last DAYS days of 24 hours."""
+        counts = {campaign_id: [0] * DAYS for campaign_id in ids}
         steps = sale_steps.c
         day = ((self.end - 1 - steps.bucket) // literal(DAY, literal_execute=True)).label("day")
         query = select(steps.campaign_id, day, func.sum(steps.n)).where(
@@ -176,10 +192,9 @@ class _Reader:
             steps.bucket >= self.end - DAYS * DAY,
             steps.bucket < self.end,
         )
-        counts: dict[int, list[int]] = {}
         for campaign_id, number, n in self.session.execute(query.group_by(steps.campaign_id, day)) if ids else ():
-            counts.setdefault(campaign_id, [0] * DAYS)[int(number)] = int(n)
-        return {campaign_id for campaign_id, of in counts.items() if may_be_silent(of)}
+            counts[campaign_id][int(number)] = int(n)
+        return counts
 
     def _with_active_links(self, ids: Collection[int]) -> list[int]:
         """Those that still have a link which leads anywhere: what was put out of use is silent on purpose."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from tracker.stores.contract import (
+from tracker.stores.contract import EventStore
+from tracker.stores.sql import SqlStore
+from tracker.stores.values import (
     ALL,
     LAST_DAYS_MAX,
     SEARCHED_MAX,
     Batch,
+    CampaignCost,
     CampaignStep,
     Cell,
     ClickCost,
     Dimension,
     Drift,
     EventId,
-    EventStore,
     Flow,
     Hits,
     Last,
@@ -32,13 +34,13 @@ from tracker.stores.contract import (
     StoredEvent,
     Wanted,
 )
-from tracker.stores.sql import SqlStore
 
 __all__ = [
     "ALL",
     "LAST_DAYS_MAX",
     "SEARCHED_MAX",
     "Batch",
+    "CampaignCost",
     "CampaignStep",
     "Cell",
     "ClickCost",

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, select
 
 from tracker.stores import firsts
-from tracker.stores.contract import Drift
 from tracker.stores.rollups import DAY_MS, DECLARED, Declared, Of, counted
+from tracker.stores.values import Drift
 from tracker.summing import added_columns
 from tracker.sums import StoreMark
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from sqlalchemy import CursorResult
 
 from tracker.stores import bits
-from tracker.stores.contract import Dimension
 from tracker.stores.packs import Asked, Counted
+from tracker.stores.values import Dimension
 
 Ints = npt.NDArray[np.integer[Any]]
 

@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func
 
 from tracker.events import Kind, Verdict
 from tracker.extensions import insert_into
-from tracker.stores.contract import Drift, StoredEvent
 from tracker.stores.rollups import DAY_MS, events, of_day
 from tracker.stores.rows import FLAGS, chunks
+from tracker.stores.values import Drift, StoredEvent
 from tracker.sums import VisitorDay, VisitorLinkDay
 
 # A UTC day counted from 1970, the campaign's or the link's id, the visitor.

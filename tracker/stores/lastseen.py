@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Table, and_, func, literal, or_, select
 from tracker.days import BUCKET_MS
 from tracker.events import Kind, Verdict
 from tracker.extensions import in_list
-from tracker.stores.contract import LAST_DAYS_MAX, Last
 from tracker.stores.rollups import DAY, events, rollup_days, rollups
+from tracker.stores.values import LAST_DAYS_MAX, Last
 from tracker.sums import SaleDay, SaleQuarter
 
 # Days back, in spans: most links that live at all have been seen in the first. It begins with tomorrow, for another

@@ -23,11 +23,11 @@ from sqlalchemy import Connection, Engine, Select, and_, delete, func, insert, l
 from tracker.days import BUCKET_MS
 from tracker.extensions import in_list
 from tracker.stores.bits import FLAG, VERDICT, joined
-from tracker.stores.contract import Dimension, Drift
 from tracker.stores.dialects import Dialect
 from tracker.stores.packs import ALL, DONE, Run, hits, packs, within
 from tracker.stores.reading import PRUNED_BEFORE, marks
 from tracker.stores.rollups import DAY_MS, VALUE_COLUMNS, events
+from tracker.stores.values import Dimension, Drift
 from tracker.summing import DAY
 
 # What is over for so long changes no more, but for what came late or is judged anew.

@@ -17,8 +17,8 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, or_, sele
 from tracker.days import BUCKET_MS
 from tracker.events import Kind, Verdict
 from tracker.extensions import in_list
-from tracker.stores.contract import Dimension
 from tracker.stores.rollups import events
+from tracker.stores.values import Dimension
 from tracker.summing import DAY
 from tracker.sums import EventPack
 

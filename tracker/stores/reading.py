@@ -5,27 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import cast
 
-from sqlalchemy import Connection, Engine, Table, case, func, literal, or_, select
+from sqlalchemy import Connection, Engine, Table, func, literal, or_, select
 
 from tracker.days import Span
 from tracker.events import Kind, Verdict
 from tracker.extensions import in_list
 from tracker.stores import selecting
-from tracker.stores.contract import (
-    CampaignStep,
-    Cell,
-    ClickCost,
-    Dimension,
-    EventId,
-    Flow,
-    LinkSum,
-    Orphan,
-    Part,
-    Selected,
-    Selection,
-    Step,
-    StoredEvent,
-)
 from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
     DAY_MS,
@@ -40,6 +25,22 @@ from tracker.stores.rollups import (
     rollups,
 )
 from tracker.stores.rows import ID, chunks, older, stored, texts_by_id
+from tracker.stores.values import (
+    CampaignCost,
+    CampaignStep,
+    Cell,
+    ClickCost,
+    Dimension,
+    EventId,
+    Flow,
+    LinkSum,
+    Orphan,
+    Part,
+    Selected,
+    Selection,
+    Step,
+    StoredEvent,
+)
 from tracker.summing import Of, freeze, over, padded
 from tracker.sums import StoreMark
 
@@ -108,6 +109,14 @@ class SqlReader:
             names = texts_by_id(connection, (currency for _, currency, *_ in found))
         return [ClickCost(link, names[currency], *sums) for link, currency, *sums in found if any(sums)]
 
+    def click_costs_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[CampaignCost]:
+        keys, found = ("campaign_id", "currency_id"), []
+        for chunk in chunks(sorted(campaign_ids)):
+            found += self._sums(cost_quarters, cost_days, keys, {"campaign_id": padded(chunk)}, start, end)
+        with self._engine.connect() as connection:
+            names = texts_by_id(connection, (currency for _, currency, *_ in found))
+        return [CampaignCost(campaign, names[currency], micros) for campaign, currency, n, micros, _ in found if n]
+
     def select(
         self,
         campaign_id: int,
@@ -156,27 +165,22 @@ class SqlReader:
         return found
 
     def flows(self, campaign_ids: Collection[int], runs: Sequence[tuple[int, int]]) -> list[Flow]:
-        steps, found = rollup_steps.c, []
+        ids = ", ".join(map(str, sorted(map(int, campaign_ids))))
+        if not ids or not runs:
+            return []
+        # Grouped by the head of the key, each run by itself: so rows are summed as they are read, without a sort. Whole
+        # numbers all, written out: to put such a statement together from its parts would take longer than to run it.
         seen, clicked = (
-            func.sum(case((steps.kind == int(kind), steps.n), else_=0)) for kind in (Kind.IMPRESSION, Kind.CLICK)
+            f"sum(CASE WHEN kind = {int(kind)} THEN n ELSE 0 END)" for kind in (Kind.IMPRESSION, Kind.CLICK)
         )
-        # One run a statement and grouped by the head of the key: so rows are summed as they are read, without a sort.
-        query = select(steps.campaign_id, seen, clicked).where(in_list(steps.campaign_id, campaign_ids))
+        text = " UNION ALL ".join(
+            f"SELECT campaign_id, {number}, {seen}, {clicked} FROM {rollup_steps.name} WHERE campaign_id IN ({ids}) "  # noqa: S608
+            f"AND bucket >= {int(start)} AND bucket < {int(end)} GROUP BY campaign_id"
+            for number, (start, end) in enumerate(runs)
+        )
         with self._engine.connect() as connection:
-            for number, (start, end) in enumerate(runs):
-                within = query.where(steps.bucket >= start, steps.bucket < end).group_by(steps.campaign_id)
-                rows = ((campaign, int(views), int(clicks)) for campaign, views, clicks in connection.execute(within))
-                found += [Flow(campaign, number, views, clicks) for campaign, views, clicks in rows if views or clicks]
-        return found
-
-    def clicks_by_link(self, campaign_ids: Collection[int], start: int, end: int) -> dict[int, int]:
-        found: dict[int, int] = {}
-        for some in chunks(sorted(campaign_ids)):
-            of: Of = {"campaign_id": tuple(some), "kind": int(Kind.CLICK), "verdict": int(Verdict.COUNTED)}
-            for link, n, *_ in self._sums(rollups, rollup_days, ("link_id",), of, start, end):
-                # A link that went over to another campaign has had clicks in both.
-                found[link] = found.get(link, 0) + n
-        return {link: n for link, n in found.items() if n}
+            found = (Flow(*map(int, row)) for row in connection.exec_driver_sql(text).all())
+            return [flow for flow in found if flow.impressions or flow.clicks]
 
     def first_bucket(self, campaign_id: int) -> int | None:
         with self._engine.connect() as connection:

@@ -12,7 +12,7 @@ from tracker.days import BUCKET_MS
 from tracker.days import DAY_MS as DAY_MS
 from tracker.events import Kind, Verdict
 from tracker.models import EventRow
-from tracker.stores.contract import Dimension, StoredEvent
+from tracker.stores.values import Dimension, StoredEvent
 from tracker.summing import DAY as DAY
 from tracker.sums import (
     CostDay,

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Table, or_, select, tuple_
 
 from tracker.extensions import insert_into
 from tracker.models import InternedText
-from tracker.stores.contract import Dimension, EventId, StoredEvent
 from tracker.stores.rollups import VALUE_COLUMNS, events
+from tracker.stores.values import Dimension, EventId, StoredEvent
 
 T = TypeVar("T")
 IN_MAX = 500

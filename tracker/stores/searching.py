@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, literal, or_, select
 
 from tracker.events import Verdict
+from tracker.extensions import in_list
 from tracker.stores import lastseen
-from tracker.stores.contract import SEARCHED_MAX, EventId, Hits, Last, Reason, Search, StoredEvent, Wanted
 from tracker.stores.reading import SHOWN, SqlReader
 from tracker.stores.rollups import (
     DAY_MS,
+    VALUE_COLUMNS,
     events,
     of_day,
     rollup_days,
@@ -22,6 +23,7 @@ from tracker.stores.rollups import (
     rollups,
 )
 from tracker.stores.rows import chunks, older, stored, texts, texts_by_id
+from tracker.stores.values import SEARCHED_MAX, EventId, Hits, Last, Reason, Search, StoredEvent, Wanted
 
 SEARCHED_AT_ONCE = 10_000
 NEWEST_FIRST = (events.c.at_ms.desc(), events.c.nonce.desc())
@@ -119,6 +121,13 @@ def _conditions(connection: Connection, workspace_id: int, wanted: Wanted) -> li
         if detail is None:
             return None
         found.append(events.c.detail_id == detail)
+    if wanted.links is not None:
+        found.append(in_list(events.c.link_id, wanted.links))
+    for dimension, text in wanted.values.items():
+        value = None if text is None else _text_id(connection, text)
+        if text is not None and value is None:
+            return None
+        found.append(VALUE_COLUMNS[dimension] == value)
     if wanted.code is not None or wanted.link_id is not None:
         places: list[ColumnElement[bool]] = []
         if wanted.link_id is not None:

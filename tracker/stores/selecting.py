@@ -13,11 +13,11 @@ from tracker.events import Verdict
 from tracker.extensions import in_list
 from tracker.stores import packs
 from tracker.stores.bits import FLAG, KIND, VERDICT, joined, parted
-from tracker.stores.contract import Cell, Dimension, Part, Selected, Selection, Step
 from tracker.stores.dialects import Dialect
 from tracker.stores.packs import Asked, Counted
 from tracker.stores.rollups import VALUE_COLUMNS, events
 from tracker.stores.rows import texts, texts_by_id
+from tracker.stores.values import Cell, Dimension, Part, Selected, Selection, Step
 
 
 def tally(

@@ -25,13 +25,6 @@ from tracker.events import Kind
 from tracker.extensions import insert_into
 from tracker.models import LoadedBatch
 from tracker.stores import audit, firsts, forgetting, packing, packs
-from tracker.stores.contract import (
-    Batch,
-    Drift,
-    Revision,
-    StaleBatch,
-    StoredEvent,
-)
 from tracker.stores.reading import PRUNED_BEFORE, marks
 from tracker.stores.rollups import (
     DAY_MS,
@@ -58,6 +51,13 @@ from tracker.stores.rows import (
     values_of,
 )
 from tracker.stores.searching import SqlSearcher
+from tracker.stores.values import (
+    Batch,
+    Drift,
+    Revision,
+    StaleBatch,
+    StoredEvent,
+)
 
 TEXTS_REMEMBERED_MAX = 50_000
 VISITORS_BEFORE = "visitors_before_day"

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -61,16 +61,6 @@ def markers(session: Session, campaign: Campaign, period: Period, zone: ZoneInfo
         )
         for entry in entries
     ]
-
-
-def by_step(found: Iterable[Marker], starts: Sequence[datetime]) -> dict[int, list[Marker]]:
-    """Markers by the number of the step they fall in; steps are told by where they start, in the order of time."""
-    steps: dict[int, list[Marker]] = {}
-    for marker in found:
-        number = sum(start <= marker.at for start in starts) - 1
-        if number >= 0:
-            steps.setdefault(number, []).append(marker)
-    return steps
 
 
 @pages.get("/changes")

@@ -81,6 +81,16 @@ class Row:
     campaign: Campaign | None
     link: Any
 
+    @property
+    def says_more(self) -> bool:
+        """Whether its lines tell what its title does not."""
+        return len(self.lines) > 1 or self.entry.kind not in ("budget", "cost")
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it tells of something new, which has no values from before."""
+        return all(line.was is None and not line.is_list for line in self.lines)
+
 
 def row(entry: ChangeEntry, campaign: Campaign | None, link: Any) -> Row:
     return Row(entry, title(entry, link), _lines(entry), campaign, link)

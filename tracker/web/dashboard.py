@@ -86,8 +86,8 @@ def overview(workspace: Workspace) -> ResponseReturnValue:
     html = render_template(
         "dashboard/overview.html",
         found=found,
-        all=_row(found.all, []),
-        rows=[_row(line, clicks.get(line.campaign.id, []) if line.campaign else []) for line in shown],
+        all=row(found.all, []),
+        rows=[row(line, clicks.get(line.campaign.id, []) if line.campaign else []) for line in shown],
         choice=choice,
         order=order,
         sought=sought,
@@ -112,7 +112,8 @@ def _page(text: str, last: int) -> int:
     return min(max(int(text), 1), last) if text.isascii() and text.isdecimal() and len(text) < 6 else 1
 
 
-def _row(line: Line, clicks: list[int]) -> Row:
+def row(line: Line, clicks: list[int]) -> Row:
+    """A line with what the table says of it beside its figures; `clicks` by day."""
     now, before = line.totals, line.before
     found: dict[str, Change | None] = {}
     if before is not None and (before.impressions or before.clicks or before.conversions):
@@ -124,5 +125,6 @@ def _row(line: Line, clicks: list[int]) -> Row:
             shortly = changes.of_rate_shortly(change)
             in_full = changes.of_rate(change, getattr(now, name), getattr(before, name))
             found[name] = shortly if line.campaign else in_full
+        found |= changes.of_finances(now, before)
         found |= {money.currency: changes.of_money(money, before.revenue) for money in now.revenue}
     return Row(line, found, charts.sparkline(clicks))

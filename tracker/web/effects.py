@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tracker import days
 from tracker.campaigning import ChangeEntry
@@ -147,7 +147,7 @@ def _table(found: BeforeAfter, compared: Compared, is_link: bool) -> Table:
             "Clicks a day", _per_day(per_day_before), _per_day(per_day), changes.of_count(after.clicks, before.clicks)
         ),
         _rate("CTR", before.ctr, after.ctr, rates["ctr"]),
-        _count("Conversions", before.conversions, after.conversions),
+        _conversions(found, before.conversions, after.conversions),
         _rate("Conversion rate", before.conversion_rate, after.conversion_rate, rates["conversion_rate"]),
     ]
     if before.impressions or after.impressions:
@@ -163,8 +163,18 @@ def _count(name: str, before: int, after: int) -> Figure:
     return Figure(name, formats.number(before), formats.number(after), changes.of_count(after, before))
 
 
+def _conversions(found: BeforeAfter, before: int, after: int) -> Figure:
+    """Fewer are no fall while more of them are to come."""
+    figure = _count("Conversions", before, after)
+    if after < before and found.is_immature and figure.change is not None:
+        return replace(figure, change=replace(figure.change, direction="level"))
+    return figure
+
+
 def _rate(name: str, before: Rate, after: Rate, difference: Difference | None) -> Figure:
     change = changes.of_rate_shortly(difference)
+    if change is not None:
+        change = replace(change, text=f"{change.text} points")
     return Figure(
         name, formats.rate(before), formats.rate(after), change, formats.limits(before), formats.limits(after)
     )

@@ -3,84 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from tracker import campaigns, days
+from tracker import days
 from tracker.api import shapes
+from tracker.errors import Invalid
 from tracker.extensions import db
-from tracker.models import Campaign, Workspace
+from tracker.models import Workspace
 from tracker.reports import campaign as campaign_report
-from tracker.reports import comparison
-from tracker.reports.metrics import Totals
+from tracker.reports import overview as overview_report
+from tracker.reports.campaign import Period
+from tracker.reports.overview import Line
 from tracker.services import services
-from tracker.web import changes
-from tracker.web.changes import Change
+from tracker.web import dashboard
 from tracker.web.exports import without_money
+from tracker.web.periods import NO_COMPARISON
+from tracker.web.reportpage import moneyless
 
-CAMPAIGNS_MAX = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A campaign with its totals, and what became of them since the period before."""
-
-    campaign: Campaign
-    totals: Totals
-    previous: Totals
-    changes: Mapping[str, Change | None]
+ROWS_MAX = 100
 
 
-def context(workspace: Workspace, args: Mapping[str, str], now: datetime) -> dict[str, Any]:
-    """What `shared/overall.html` needs: the newest campaigns with anything in these days, the most clicked first."""
+def context(
+    workspace: Workspace, args: Mapping[str, str], now: datetime, *, hides_money: bool = False
+) -> dict[str, Any]:
+    """What `shared/overall.html` needs: the campaigns with anything in these days, the most clicked first."""
     session, store = db.session(), services().store
     period = campaign_report.read_period(workspace, args.get("from"), args.get("to"), now)
-    found = []
-    for campaign in campaigns.listed(session, workspace, before_id=None, limit=CAMPAIGNS_MAX):
-        totals = campaign_report.totals(session, store, workspace, campaign, period)
-        previous = campaign_report.totals(session, store, workspace, campaign, period.before)
-        if totals.impressions or totals.clicks or totals.conversions:
-            found.append(Row(campaign, totals, previous, _changes(totals, previous)))
-    found.sort(key=lambda row: (-row.totals.clicks, -row.totals.impressions, row.campaign.id))
+    found = overview_report.build(session, store, workspace, period, _before(period, args))
+    lines = [line for line in found.lines if _has_any(line)]
+    if hides_money:
+        lines = [_moneyless(line) for line in lines]
+    shown = lines[:ROWS_MAX]
+    listed = [line.campaign for line in shown if line.campaign]
+    clicks = overview_report.clicks_by_day(store, listed, period, ZoneInfo(workspace.timezone))
     return {
-        "rows": found,
+        "all": dashboard.row(_moneyless(found.all) if hides_money else found.all, []),
+        "rows": [dashboard.row(line, clicks.get(line.campaign.id, []) if line.campaign else []) for line in shown],
+        "lines": lines,
+        "left": len(lines) - len(shown),
         "period": period,
+        "before": found.before,
         "as_of": now,
         "timezone": workspace.timezone,
         "lag_s": services().lag_s(days.to_ms(now)),
     }
 
 
-def _changes(totals: Totals, previous: Totals) -> dict[str, Change | None]:
-    if not (previous.impressions or previous.clicks or previous.conversions):
-        return {}
-    found: dict[str, Change | None] = {
-        name: changes.of_count(getattr(totals, name), getattr(previous, name))
-        for name in ("impressions", "clicks", "conversions")
-    }
-    rates = comparison.changes(totals, previous)
-    return found | {
-        name: changes.of_rate(rate, getattr(totals, name), getattr(previous, name)) for name, rate in rates.items()
-    }
+def _before(period: Period, args: Mapping[str, str]) -> Period | None:
+    how = args.get("compare") or campaign_report.COMPARISONS[0]
+    try:
+        return None if how == NO_COMPARISON else campaign_report.read_comparison(period, how, args.get("compare_from"))
+    except Invalid:
+        return period.before
+
+
+def _has_any(line: Line) -> bool:
+    return bool(line.totals.impressions or line.totals.clicks or line.totals.conversions)
+
+
+def _moneyless(line: Line) -> Line:
+    return replace(line, totals=moneyless(line.totals), before=moneyless(line.before) if line.before else None)
 
 
 def content(shown: Mapping[str, Any], *, hides_money: bool = False) -> dict[str, Any]:
-    """The same for programs: a row for each campaign, in the API's shapes."""
-    period = shown["period"]
+    """The same for programs, in the API's shapes: all campaigns together, and a row for each."""
+    period, before = shown["period"], shown["before"]
     found = {
         "from": period.first.isoformat(),
         "to": period.last.isoformat(),
-        "previous_from": period.before.first.isoformat(),
-        "previous_to": period.before.last.isoformat(),
+        "previous_from": before.first.isoformat() if before else None,
+        "previous_to": before.last.isoformat() if before else None,
         "timezone": shown["timezone"],
         "as_of": shapes.instant(shown["as_of"]),
         "lag_s": round(shown["lag_s"], 3),
+        "totals": _shape(shown["all"].line),
         "campaigns": [
-            {"campaign": row.campaign.slug, "name": row.campaign.name}
-            | shapes.totals(row.totals)
-            | {f"previous_{name}": getattr(row.previous, name) for name in ("impressions", "clicks", "conversions")}
-            for row in shown["rows"]
+            {"campaign": line.campaign.slug, "name": line.campaign.name} | _shape(line) for line in shown["lines"]
         ],
     }
     return without_money(found) if hides_money else found
+
+
+def _shape(line: Line) -> dict[str, Any]:
+    shape = shapes.totals(line.totals)
+    del shape["filtered"]  # not read for lists
+    if line.before:
+        shape |= {f"previous_{name}": getattr(line.before, name) for name in ("impressions", "clicks", "conversions")}
+    return shape

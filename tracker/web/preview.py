@@ -52,7 +52,13 @@ def of(draft: LinkDraft, own: OwnDomain, click_id_param: str) -> Preview:
     if refusal:
         return Preview([], [Check("wrong", refusal)])
     tagged = draft.tagged_url
-    checks = [*_writing(draft), *_replaced(draft), *_personal(tagged), *_click_id(draft, click_id_param)]
+    checks = [
+        *_writing(draft),
+        *_replaced(draft),
+        *_personal(tagged),
+        *_click_id(draft, click_id_param),
+        *_cost(draft, click_id_param),
+    ]
     return Preview(pieces(draft.destination, tagged), checks)
 
 
@@ -128,3 +134,11 @@ def _click_id(draft: LinkDraft, usual: str) -> list[Check]:
     insecure = urlsplit(draft.destination).scheme.lower() == "http"
     found = [Check("ok", f"A click id will be added as {name}.")]
     return [*found, Check("warning", "The destination is http://, not https://.")] if insecure else found
+
+
+def _cost(draft: LinkDraft, usual: str) -> list[Check]:
+    if not draft.cost_param:
+        return []
+    if draft.cost_param == (usual if draft.click_id_param is None else draft.click_id_param):
+        return [Check("wrong", f"“{draft.cost_param}” is the click id's name: choose another one for the cost.")]
+    return [Check("ok", f"What a click cost is read from ?{draft.cost_param}=… and goes no further.")]

@@ -20,7 +20,7 @@ from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
 from tracker.reports.metrics import Totals
 from tracker.services import services
-from tracker.web import attribution, breakdowns, changes, drawing, heat, periods
+from tracker.web import attribution, breakdowns, changelog, changes, drawing, heat, periods, standing, variants
 
 
 def context(
@@ -41,8 +41,7 @@ def context(
     store = services().store
     began_today = campaign_report.began_today(store, campaign, workspace, now)
     wanted, refused = _filters(args)
-    whole = breakdowns.whole(args)
-    by = "conversion" if args.get("by") == "conversion" else None
+    whole, by = breakdowns.whole(args), "conversion" if args.get("by") == "conversion" else None
     kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {}), **({"by": by} if by else {})}
     choice = periods.choose(workspace, args, now, began_today=began_today, kept=kept)
     build = partial(
@@ -57,16 +56,13 @@ def context(
         axis=campaign_report.AXES[by or "click"],
     )
     names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
-    found = build(
-        choice.period,
-        compare=choice.comparison or False,
-        group_by=names,
-        week=not whole,
-        rates=choice.metric == "ctr",
-    )
+    compare, rates = choice.comparison or False, choice.metric == "ctr"
+    found = build(choice.period, compare=compare, group_by=names, week=not whole, rates=rates)
     if hides_money:
         found = without_money(found)
     today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
+    # What was changed, and why, is told to those who may change something.
+    markers = [] if is_shared else changelog.markers(db.session(), campaign, choice.period, zone)
     return {
         "report": found,
         "choice": choice,
@@ -91,7 +87,11 @@ def context(
         "breakdowns": breakdowns.tables(found, whole),
         "whole": whole,
         "week": heat.draw(found.week, choice.metric) if found.week else None,
-        "charts": drawing.charts(found, choice.metric),
+        # Of other campaigns a shared page tells nothing.
+        "benchmark": None if is_shared else _standing(workspace, campaign, found, now),
+        "charts": drawing.charts(found, choice.metric, markers),
+        "markers": markers,
+        "variants": None if whole else variants.summary(found, with_link=not is_shared),
         "left_out": filtered.build(store, workspace, [campaign.id], choice.period, with_hits=False),
         "unmatched": 0 if is_shared else conversions.unmatched_count(db.session(), workspace),
         "lag_s": services().lag_s(days.to_ms(now)),
@@ -100,28 +100,29 @@ def context(
 
 def without_money(report: CampaignReport) -> CampaignReport:
     """The same report of which nobody can tell what was earned and spent."""
-
-    def of(totals: Totals) -> Totals:
-        return replace(
-            totals,
-            revenue=[],
-            cost=None,
-            cost_total=None,
-            revenue_total=None,
-            cost_without_rate=[],
-            revenue_without_rate=[],
-        )
-
+    groups = {
+        name: [replace(group, totals=moneyless(group.totals)) for group in found]
+        for name, found in report.groups.items()
+    }
     return replace(
         report,
-        totals=of(report.totals),
-        previous=of(report.previous) if report.previous else None,
-        groups={
-            name: [replace(group, totals=of(group.totals)) for group in groups]
-            for name, groups in report.groups.items()
-        },
+        totals=moneyless(report.totals),
+        previous=moneyless(report.previous) if report.previous else None,
+        groups=groups,
         views=replace(report.views, minor={}),
         not_assigned={},
+    )
+
+
+def moneyless(totals: Totals) -> Totals:
+    return replace(
+        totals,
+        revenue=[],
+        cost=None,
+        cost_total=None,
+        revenue_total=None,
+        cost_without_rate=[],
+        revenue_without_rate=[],
     )
 
 
@@ -134,6 +135,16 @@ def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> a
     credited = credits_report.build(session, campaign.id, spans, links)
     ways = journeys.build(session, campaign.id, spans, links)
     return attribution.shown(credited, ways, found.views, campaign.attribution_model)
+
+
+def _standing(
+    workspace: Workspace, campaign: Campaign, found: CampaignReport, now: datetime
+) -> standing.Standing | None:
+    """`None` where the page is cut down: others are known as a whole."""
+    groups = found.groups.get("medium")
+    if not groups or found.filters.given:
+        return None
+    return standing.said(services().benchmark(db.session(), workspace, campaign, groups, now))
 
 
 def _filters(args: Mapping[str, str]) -> tuple[Filters, Mapping[str, str]]:
@@ -158,4 +169,5 @@ def _changes(report: CampaignReport) -> dict[str, changes.Change | None]:
         name: changes.of_rate(rates.get(name), getattr(report.totals, name), getattr(before, name))
         for name in ("ctr", "conversion_rate")
     }
+    found |= changes.of_finances(report.totals, before)
     return found | {money.currency: changes.of_money(money, before.revenue) for money in report.totals.revenue}

@@ -160,6 +160,7 @@ def _shown(share: SharedReport) -> dict[str, Any]:
     frame = {
         "share": share,
         "workspace": workspace,
+        "last_day": shares.last_day(share, workspace),
         "is_shared": True,
         "hides_money": not share.shows_money,
         "export": {
@@ -167,10 +168,10 @@ def _shown(share: SharedReport) -> dict[str, Any]:
             "json": url_for("shared.as_json", token=share.token),
         },
     }
-    if share.campaign_id is None:
-        return overall.context(workspace, asked, now) | frame
-    campaign = db.session().get_one(Campaign, share.campaign_id)
     hides_money = not share.shows_money
+    if share.campaign_id is None:
+        return overall.context(workspace, asked, now, hides_money=hides_money) | frame
+    campaign = db.session().get_one(Campaign, share.campaign_id)
     return reportpage.context(workspace, campaign, asked, now, is_shared=True, hides_money=hides_money) | frame
 
 

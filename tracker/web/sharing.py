@@ -79,6 +79,7 @@ class Shown:
     url: str
     days: str
     chips: list[Chip]
+    last_day: date | None
     is_over: bool
 
 
@@ -232,7 +233,7 @@ def _page(
         errors=errors or {},
         kept={name: kept[name] for name in (*NAMES, *shares.KEPT) if kept.get(name)} if campaign else {},
         chips=_chips(kept) if campaign else [],
-        shares=[_shown(share) for share in shares.listed(db.session(), workspace, campaign)],
+        shares=[_shown(workspace, share) for share in shares.listed(db.session(), workspace, campaign)],
         mails=[Mail(mail, _campaign(mail.campaign_id)) for mail in mailing.listed(db.session(), workspace, campaign)],
         has_smtp=services().settings.smtp is not None,
         limits=shares,
@@ -265,7 +266,7 @@ def _campaign(campaign_id: int | None) -> Campaign | None:
     return db.session().get(Campaign, campaign_id) if campaign_id else None
 
 
-def _shown(share: SharedReport) -> Shown:
+def _shown(workspace: Workspace, share: SharedReport) -> Shown:
     length = share.query.get("days")
     return Shown(
         share=share,
@@ -273,5 +274,6 @@ def _shown(share: SharedReport) -> Shown:
         url=f"{services().public_url}{url_for('shared.show', token=share.token)}",
         days=f"The last {length} whole days" if length else f"{share.query['from']} to {share.query['to']}",
         chips=_chips(share.query),
+        last_day=shares.last_day(share, workspace),
         is_over=share.expires_at is not None and share.expires_at <= days.now(),
     )

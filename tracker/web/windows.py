@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from tracker import campaigns
+from tracker import campaigns, days
 from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.models import Campaign, Workspace
+from tracker.reports import budgetuse
+from tracker.services import services
 from tracker.web import responses
 from tracker.web.access import signed_in
 from tracker.web.forms import CampaignForm
@@ -25,7 +27,7 @@ def show(workspace: Workspace, slug: str) -> ResponseReturnValue:
     campaign = campaigns.find(db.session(), workspace, slug)
     form = CampaignForm(formdata=None)
     form.show(campaign, workspace.currency)
-    return _page(campaign, form)
+    return _page(workspace, campaign, form)
 
 
 @pages.post("/campaigns/<slug>/settings")
@@ -36,10 +38,16 @@ def save(workspace: Workspace, slug: str) -> ResponseReturnValue:
     try:
         campaigns.edit(db.session(), campaign, **form.values())
     except Invalid as refusal:
-        return _page(campaign, form, refusal.errors), refusal.status
+        return _page(workspace, campaign, form, refusal.errors), refusal.status
     flash("The campaign is saved.")
     return redirect(url_for("campaigns.report", slug=slug), code=303)
 
 
-def _page(campaign: Campaign, form: CampaignForm, errors: Mapping[str, str] | None = None) -> str:
-    return render_template("campaigns/settings.html", campaign=campaign, form=form, errors=errors or {})
+def _page(workspace: Workspace, campaign: Campaign, form: CampaignForm, errors: Mapping[str, str] | None = None) -> str:
+    return render_template(
+        "campaigns/settings.html",
+        campaign=campaign,
+        form=form,
+        errors=errors or {},
+        used=budgetuse.used(db.session(), services().store, workspace, campaign, days.now()),
+    )
