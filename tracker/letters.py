@@ -173,7 +173,7 @@ def _count(name: str, now: int, before: int) -> Line:
 
 def _change(now: int, before: int) -> str:
     """In percent where there was enough before for that to mean something."""
-    return f"{now - before:+,}" if before < FEW else f"{round((now - before) / before * 100):+,} %"
+    return f"{now - before:+,}" if before < FEW else f"{round((now - before) / before * 100):+,}\N{NO-BREAK SPACE}%"
 
 
 def _points(found: Difference | None) -> str:
