@@ -14,8 +14,8 @@ from tracker.errors import Invalid
 from tracker.extensions import db
 from tracker.models import Campaign, Workspace
 from tracker.reports import attribution as credits_report
+from tracker.reports import budgetuse, filtered, filters, journeys
 from tracker.reports import campaign as campaign_report
-from tracker.reports import filtered, filters, journeys
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
 from tracker.reports.metrics import Totals
@@ -60,9 +60,11 @@ def context(
     found = build(choice.period, compare=compare, group_by=names, week=not whole, rates=rates)
     if hides_money:
         found = without_money(found)
-    today, zone = campaign_report.today(workspace, now), ZoneInfo(workspace.timezone)
-    # What was changed, and why, is told to those who may change something.
-    markers = [] if is_shared else changelog.markers(db.session(), campaign, choice.period, zone)
+    zone = ZoneInfo(workspace.timezone)
+    inside = INSIDE_NOTHING
+    if not is_shared:
+        today = build(campaign_report.today(workspace, now), marks=False).totals if choice.shows_today else None
+        inside = {"today": today, **_inside(workspace, campaign, found, now)}
     return {
         "report": found,
         "choice": choice,
@@ -74,9 +76,6 @@ def context(
         "raw_missing_before": campaign_report.raw_missing_before(store, campaign, choice.period, zone)
         if wanted.given
         else None,
-        "today": build(today, marks=False).totals if choice.shows_today and not is_shared else None,
-        # Paths lead through other campaigns, of which a shared page tells nothing.
-        "attribution": None if is_shared else _attribution(campaign, found, zone),
         "changes": _changes(found),
         "bands": drawing.bands(found),
         "groups": {
@@ -87,14 +86,34 @@ def context(
         "breakdowns": breakdowns.tables(found, whole),
         "whole": whole,
         "week": heat.draw(found.week, choice.metric) if found.week else None,
-        # Of other campaigns a shared page tells nothing.
-        "benchmark": None if is_shared else _standing(workspace, campaign, found, now),
-        "charts": drawing.charts(found, choice.metric, markers),
-        "markers": markers,
+        "charts": drawing.charts(found, choice.metric, inside["markers"]),
         "variants": None if whole else variants.summary(found, with_link=not is_shared),
         "left_out": filtered.build(store, workspace, [campaign.id], choice.period, with_hits=False),
-        "unmatched": 0 if is_shared else conversions.unmatched_count(db.session(), workspace),
         "lag_s": services().lag_s(days.to_ms(now)),
+        **inside,
+    }
+
+
+# What a shared page tells nothing of: other campaigns, which paths lead through and benchmarks are made of; what was
+# changed and why; what the workspace has to look after.
+INSIDE_NOTHING: Mapping[str, Any] = {
+    "today": None,
+    "attribution": None,
+    "benchmark": None,
+    "markers": [],
+    "unmatched": 0,
+    "used": None,
+}
+
+
+def _inside(workspace: Workspace, campaign: Campaign, found: CampaignReport, now: datetime) -> dict[str, Any]:
+    session, zone = db.session(), ZoneInfo(workspace.timezone)
+    return {
+        "attribution": _attribution(campaign, found, zone),
+        "benchmark": _standing(workspace, campaign, found, now),
+        "markers": changelog.markers(session, campaign, found.period, zone),
+        "unmatched": conversions.unmatched_count(session, workspace),
+        "used": budgetuse.used(session, services().store, workspace, campaign, now),
     }
 
 
