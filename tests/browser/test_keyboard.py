@@ -62,9 +62,9 @@ def test_a_period_and_a_filter_are_chosen_without_a_pointer(browser: Browser, li
     page.keyboard.type("DE")
     page.keyboard.press("Enter")
     page.wait_for_url("**country=DE**")
-    assert page.locator("#filters").inner_text().startswith("Filters in force\nCountry: Germany")
+    assert "Country: Germany" in page.locator("#filters").inner_text()
     page.locator("nav[aria-label=Period] a", has_text="30 d").focus()
     page.keyboard.press("Enter")
-    page.wait_for_url("**country=DE**from=**")
+    page.wait_for_url("**from=**")
     assert page.locator("nav[aria-label=Period] a[aria-current]").inner_text() == "30 d"
     context.close()
