@@ -21,6 +21,7 @@ from tracker.config import Settings
 from tracker.days import Span
 from tracker.events import Kind, Verdict
 from tracker.extensions import Base
+from tracker.jobs import Installation, Schedule
 from tracker.stores import (
     ALL,
     Batch,
