@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
@@ -159,7 +160,11 @@ def lines_of(now: Totals, before: Totals) -> list[Line]:
             _points(changes["conversion_rate"]),
         ),
     ]
-    return [*found, Line("Revenue", money(now.revenue), money(before.revenue), "")]
+    found.append(Line("Revenue", money(now.revenue), money(before.revenue), ""))
+    if now.cost or before.cost:
+        found.append(Line("Cost", money(now.cost or []), money(before.cost or []), ""))
+        found.append(Line("Return on ad spend", times(now.roas), times(before.roas), ""))
+    return found
 
 
 def _count(name: str, now: int, before: int) -> Line:
@@ -168,7 +173,7 @@ def _count(name: str, now: int, before: int) -> Line:
 
 def _change(now: int, before: int) -> str:
     """In percent where there was enough before for that to mean something."""
-    return f"{now - before:+,}" if before < FEW else f"{round((now - before) / before * 100):+,} %"
+    return f"{now - before:+,}" if before < FEW else f"{round((now - before) / before * 100):+,}\N{NO-BREAK SPACE}%"
 
 
 def _points(found: Difference | None) -> str:
@@ -187,6 +192,10 @@ def percent(rate: Rate) -> str:
         return NONE
     places = 2 if 0 < rate.value < 0.01 else 1
     return f"{rate.value * 100:.{places}f} %"
+
+
+def times(value: Decimal | None) -> str:
+    return NONE if value is None else f"{value:.2f}"
 
 
 def money(amounts: list[Money]) -> str:
