@@ -17,9 +17,11 @@ from sqlalchemy.exc import OperationalError
 from tests.contract.test_select import DAY, HITS, LINKS, SELECTED, START, VALUES, made
 from tests.contract.test_store import HOUR_MS, NOON_MS, append, event
 from tracker import days
+from tracker.config import Settings
 from tracker.days import Span
 from tracker.events import Kind, Verdict
 from tracker.extensions import Base
+from tracker.jobs import Installation, Schedule
 from tracker.stores import (
     ALL,
     Batch,
@@ -287,6 +289,12 @@ def test_who_packs_waits_for_who_is_changing(
     assert packed(engine) == {}
     pack(store)
     assert packed(engine) == {(1, 0): 3}
+
+
+def test_the_loaders_process_packs_by_itself(store: EventStore, settings: Settings, engine: Engine) -> None:
+    append(store, event(1))
+    Schedule(Installation(settings, engine, store)).run_due(LATER)
+    assert packed(engine) == {(1, 0): 1}
 
 
 def test_two_that_pack_at_once_pack_everything_once(
