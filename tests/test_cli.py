@@ -205,9 +205,7 @@ def test_rollups_are_held_against_raw_events_and_repaired(
     assert {drift["rollup"] for drift in found} == {"rollup_days", "rollup_steps"}
     assert run("rollups", "repair").stdout == "3 days looked at, the rollups of 1 made anew\n"
     assert run("rollups", "verify").returncode == 0
-    assert re.fullmatch(r"[1-9]\d* runs of quarters packed\n", run("rollups", "pack").stdout)
-    assert run("rollups", "pack").stdout == "0 runs of quarters packed\n"
-    assert run("rollups", "verify").returncode == 0
+    assert run("rollups", "pack").stdout == "3 runs of quarters packed\n"
     with engine.begin() as connection:
-        connection.execute(text("UPDATE event_packs SET columns = (SELECT max(columns) FROM event_packs)"))
-    assert run("rollups", "verify").returncode == 1
+        connection.execute(text("DELETE FROM event_packs WHERE campaign_id = 1 AND start / 96 = 20001"))
+    assert re.search(r"2024-10-05 +event_packs ", run("rollups", "verify").stdout)

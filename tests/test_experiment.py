@@ -12,9 +12,12 @@ from sqlalchemy.orm import Session
 from tests.conftest import Api
 from tests.crowd import Crowd
 from tests.lab import PATH, Lab, compared, page_of
+from tracker import days
 from tracker.models import Conversion, Link, Workspace
+from tracker.reports.experiment import Comparison, Variant
 from tracker.reports.metrics import Rate
 from tracker.reports.trial import EXPECTED_MIN, Outcome, run, sample_ratio
+from tracker.web import trialwords
 
 pytestmark = pytest.mark.any_database
 
@@ -241,6 +244,52 @@ def test_an_open_pair_says_how_much_is_missing_and_a_tie_does_not() -> None:
     tie = run([Rate(100, 4000), Rate(100, 4000)])
     assert tie is not None
     assert (tie.outcome, tie.pairs[0].more, tie.next_settled) == (Outcome.OPEN, None, None)
+
+
+@pytest.mark.parametrize(
+    ("rates", "head", "told"),
+    [
+        (
+            [Rate(148, 4000), Rate(196, 4000)],
+            "No difference is shown yet.",
+            "About 2,800 more impressions would settle",
+        ),
+        (
+            [Rate(100, 4000), Rate(101, 4000)],
+            "No difference is shown yet.",
+            "more than 20 times the impressions there are",
+        ),
+        ([Rate(100, 4000), Rate(100, 4000)], "No difference is shown yet.", "is 2.5 % for a and for b."),
+        (
+            [Rate(9, 900), Rate(11, 900)],
+            "Too early to tell.",
+            "About 1,800 more impressions will do, as they come now.",
+        ),
+        ([Rate(0, 900), Rate(0, 900)], "Too early to tell.", "so far there are 0 and 0."),
+        ([Rate(148, 4000), Rate(222, 4000)], "b is ahead.", "points above a, and this holds however often you look."),
+        ([Rate(150, 4000), Rate(196, 4000), Rate(90, 4000)], "b is ahead.", "Against a it is not settled. About"),
+        ([Rate(150, 4000), Rate(290, 4000), Rate(90, 4000)], "b is ahead of all others.", "above a and"),
+    ],
+)
+def test_verdicts_are_plain_sentences(rates: list[Rate], head: str, told: str) -> None:
+    variants = [
+        Variant(code, [Link(code=code, content=code)], rate.trials, rate.hits, 0, 0, False, rate)
+        for code, rate in zip("abc", rates, strict=False)
+    ]
+    comparison = Comparison(
+        differs=("content",),
+        same={},
+        variants=variants,
+        control=0,
+        trials={"ctr": run(rates), "conversion_rate": None},
+        begins=days.now().date(),
+        is_whole=True,
+        is_uneven=False,
+    )
+    said = trialwords.verdict(comparison, "ctr")
+    assert said is not None
+    assert (said.head, told in said.rest) == (head, True), said.rest
+    assert trialwords.verdict(comparison, "conversion_rate") is None
 
 
 def test_more_variants_ask_for_more_evidence() -> None:

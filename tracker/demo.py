@@ -7,21 +7,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
-from tracker import changelog, clickcost, clickid, customers, days, links
+from tracker import changelog, clickcost, clickid, costs, customers, days, links
 from tracker.campaigning import ChangeEntry
 from tracker.config import Settings
+from tracker.costs import Entry
 from tracker.destinations import OwnDomain
 from tracker.edge.spool import Spool
 from tracker.errors import Invalid
 from tracker.events import Event, Kind, Verdict, encode
 from tracker.links import LinkDraft
 from tracker.models import Campaign, Link, Workspace
+from tracker.money import Money
 from tracker.pipeline.loader import Loader
 from tracker.stores import open_store
 
@@ -31,6 +34,7 @@ CUSTOMERS = 97
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 LONGEST_VISIT_MS = 100_000
+FEE_MINOR = 24_000
 BROWSERS = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
     "Version/18.5 Mobile/15E148 Safari/604.1",
@@ -117,6 +121,7 @@ def fill(
     if session.scalar(known):
         raise Invalid({"demo": "This workspace has the demo's campaigns already."})
     made = {sort: _make(session, workspace, sort, settings) for sort in SORTS}
+    _spend(session, workspace, made, days.now())
     _tell(session, workspace, made, days.now())
     spool = Spool(settings.spool_dir, durable=False, segment_bytes=settings.spool_segment_bytes, bytes_max=1 << 40)
     with Progress(console=console) as progress:
@@ -150,8 +155,17 @@ def _make(session: Session, workspace: Workspace, sort: Sort, settings: Settings
     return links.create(session, workspace, draft, OwnDomain((settings.public_url,)))
 
 
+def _spend(session: Session, workspace: Workspace, made: dict[Sort, Link], now: datetime) -> None:
+    """What the newsletter's provider takes for the month; clicks that are paid for tell of themselves."""
+    today = days.today(ZoneInfo(workspace.timezone), now)
+    link = next(link for sort, link in made.items() if sort.source == "newsletter")
+    month = (today - timedelta(days=DAYS), today - timedelta(days=1))
+    fee = Entry(link.campaign_id, *month, Money(FEE_MINOR, workspace.currency), link.source)
+    costs.put(session, workspace, [fee], origin="form", now=now)
+
+
 def _tell(session: Session, workspace: Workspace, made: dict[Sort, Link], now: datetime) -> None:
-    """A history of the month for the change log: its links are as old as their traffic, and some things were changed."""
+    """A history for the change log: the demo's links are as old as their traffic, and some things were changed."""
     ids = [link.id for link in made.values()], [link.campaign_id for link in made.values()]
     theirs = ChangeEntry.link_id.in_(ids[0]) | ChangeEntry.campaign_id.in_(ids[1])
     session.execute(update(ChangeEntry).where(theirs).values(at_ms=days.to_ms(now - timedelta(days=DAYS + 1))))

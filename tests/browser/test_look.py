@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Response, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, Response, expect
 
 from tests.browser.conftest import OWNER, PASSWORD, PERSON, picture_folder, sign_in
 from tests.serving import Server
@@ -48,6 +49,12 @@ PAGES = {
     "share": "/app/campaigns/demo-spring-sale/share",
     "shared": "/app/shared",
     "campaign-settings": "/app/campaigns/demo-spring-sale/settings",
+    "costs": "/app/campaigns/demo-spring-sale/costs",
+    "cost": "/app/campaigns/demo-spring-sale/costs/1",
+    "cost-import": "/app/costs/import",
+    "exchange-rates": "/app/settings/rates",
+    "rates-over-time": "/app/campaigns/demo-spring-sale?metric=ctr&compare=year",
+    "filtered-campaign": "/app/campaigns/demo-spring-sale?country=DE&device=mobile",
     "changes": "/app/changes",
     "changes-of-a-campaign": "/app/campaigns/demo-spring-sale/changes",
     "before-and-after": "/app/campaigns/demo-spring-sale/changes/{change}",
@@ -61,6 +68,12 @@ OUTSIDE = """[...document.querySelectorAll("section, .tile")].flatMap(room => {
       && getComputedStyle(it).display !== "inline";
     return place.width > 1 && (place.right > edge || spills) && !it.closest(".scroll, .unseen, [hidden]");
   }).map(it => it.outerHTML.slice(0, 80));
+})"""
+# How much of the page has moved by itself since it was first painted (web.dev/cls).
+SHIFTED = """new Promise(tell => {
+  new PerformanceObserver(list => tell(list.getEntries().reduce((sum, it) => sum + it.value, 0)))
+    .observe({type: "layout-shift", buffered: true});
+  setTimeout(() => tell(0), 50);
 })"""
 # Each width and each scheme once; all four where pictures are wanted, which take most of the time.
 WITH_PICTURES = bool(os.environ.get("TRACKER_PICTURES"))
@@ -103,6 +116,12 @@ def look(request: pytest.FixtureRequest, browser: Browser, state: str) -> Iterat
     context.close()
 
 
+def refused_by_axe(page: Page) -> list[str]:
+    """What axe finds against WCAG 2.2 AA and its own good practices, each with the first place where it is."""
+    found = Axe().run(page).response["violations"]
+    return [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found]
+
+
 def test_every_page_fits_its_window_and_loads_only_from_here(
     look: tuple[BrowserContext, str], lived_in: Server
 ) -> None:
@@ -123,7 +142,9 @@ def test_every_page_fits_its_window_and_loads_only_from_here(
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} overflows"
         assert page.evaluate(OUTSIDE) == [], f"{path}: these are cut off"
         assert all(answer.url.startswith(lived_in.url) for answer in answers)
-        assert sum(len(answer.body()) for answer in answers) < WEIGHT_MAX_BYTES, path
+        assert sum(answer.request.sizes()["responseBodySize"] for answer in answers) < WEIGHT_MAX_BYTES, path
+        assert page.evaluate(SHIFTED) < 0.01, f"{path}: something moved after it was shown"
+        assert refused_by_axe(page) == [], path
         if WITH_PICTURES:
             page.screenshot(path=picture_folder() / f"{title}-{name}.png", full_page=True)
         page.close()

@@ -99,6 +99,9 @@ class Trial:
         leader = self.leader
         return min(waiting, key=lambda pair: (pair.first != leader, pair.more or 0), default=None)
 
+    def trials_of(self, pair: Pair) -> int:
+        return self.rates[pair.first].trials + self.rates[pair.second].trials
+
     @cached_property
     def chances(self) -> dict[int, float]:
         """For each place that takes part, the chance of the highest rate by today's counts alone; none if too early."""

@@ -26,7 +26,7 @@ FIELDS = {
     "destination": "destination",
 }
 NUMBERS = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}
-MORE_MAX = 10_000_000  # trials; who would have to wait for more has his answer
+MORE_TIMES_MAX = 20  # as many trials as there are; who would have to wait for more has an answer already
 NAMED_MAX = 3
 NAME_MAX = 60
 
@@ -66,11 +66,11 @@ def verdict(comparison: Comparison, metric: str) -> Said | None:
 
 
 def _early(trial: Trial, metric: str) -> str:
-    _, hits, trials = METRICS[metric]
+    rate, hits, trials = METRICS[metric]
     counts = _listed([formats.number(trial.rates[place].hits) for place in trial.taking_part], most=8)
-    text = f"Each variant should be good for {EXPECTED_MIN} {hits}; so far there are {counts}."
+    text = f"To compare {rate}s each variant should be good for {EXPECTED_MIN} {hits}; so far there are {counts}."
     waiting = trial.next_settled
-    if waiting and waiting.more and waiting.more <= MORE_MAX:
+    if waiting and waiting.more:
         enough = "will do" if len(trial.taking_part) == 2 else "will do for a first pair"
         text += f" About {rounded(waiting.more)} more {trials} {enough}, as they come now."
     return text
@@ -108,10 +108,9 @@ def _more(trial: Trial, metric: str, names: Sequence[str]) -> str:
         return ""
     trials = METRICS[metric][2]
     pair = trial.next_settled
-    if pair is None or not pair.more or pair.more > MORE_MAX:
-        return (
-            f"What is open is so close that more than {formats.number(MORE_MAX)} {trials} would be needed to settle it."
-        )
+    if pair is None or not pair.more or pair.more > MORE_TIMES_MAX * trial.trials_of(pair):
+        so_far = f"more than {MORE_TIMES_MAX} times the {trials} there are"
+        return f"What is open is so close that it would take {so_far} to tell it apart."
     purpose = "be enough to compare" if pair.is_early else "settle"
     joined = "and" if pair.is_early else "against"
     wanted = f"{names[pair.first]} {joined} {names[pair.second]}"
@@ -129,7 +128,7 @@ def limits(pair: Pair) -> str:
     if pair.low is None or pair.high is None:
         return ""
     places = _places(pair.low, pair.high)
-    return f"{formats.signed_scaled(pair.low, places)} to {formats.signed_scaled(pair.high, places)}"
+    return f"{formats.signed_scaled(pair.low, places)} to {formats.signed_scaled(pair.high, places)} pt"
 
 
 def _places(low: float, high: float) -> int:

@@ -141,7 +141,7 @@ def summary(report: CampaignReport, *, with_link: bool = True) -> Summary | None
         return None
     at: dict[str, Any] = {"from": period.first.isoformat(), "to": period.last.isoformat()}
     return Summary(
-        shown=[shown(each) for each in found.comparisons[:SHOWN_IN_SUMMARY]],
+        shown=[shown(each, in_short=True) for each in found.comparisons[:SHOWN_IN_SUMMARY]],
         more=len(found.comparisons) + found.left - SHOWN_IN_SUMMARY,
         near=[] if found.comparisons else _near(found),
         href=url_for("variants.show", slug=report.campaign.slug, **at) if with_link else None,
@@ -194,7 +194,8 @@ def _read(workspace: Workspace, campaign: Campaign, choice: Choice, wish: Wish) 
         return experiment.read(*read_by, shown_days), refusal.errors
 
 
-def shown(comparison: Comparison) -> Shown:
+def shown(comparison: Comparison, *, in_short: bool = False) -> Shown:
+    """All that is shown of a comparison; in short only the table of its main metric has rows, which take the time."""
     names = [trialwords.name(comparison, variant) for variant in comparison.variants]
     notes = []
     if any(variant.is_estimated for variant in comparison.variants):
@@ -204,7 +205,11 @@ def shown(comparison: Comparison) -> Shown:
         comparison=comparison,
         title=trialwords.title(comparison),
         alike=trialwords.alike(comparison),
-        tables=[table for metric in experiment.METRICS if (table := _table(comparison, metric, names))],
+        tables=[
+            table
+            for metric in experiment.METRICS
+            if (table := _table(comparison, metric, names, with_rows=not in_short or metric == comparison.main))
+        ],
         missing=[text for metric in experiment.METRICS if (text := trialwords.missing(comparison, metric))],
         warnings=[warning] if warning else [],
         notes=notes,
@@ -213,14 +218,14 @@ def shown(comparison: Comparison) -> Shown:
     )
 
 
-def _table(comparison: Comparison, metric: str, names: Sequence[str]) -> Table | None:
+def _table(comparison: Comparison, metric: str, names: Sequence[str], *, with_rows: bool) -> Table | None:
     trial, said = comparison.trials[metric], trialwords.verdict(comparison, metric)
     if trial is None or said is None:
         return None
     top = charts.band_top(trial.rates)
     _, hits, trials = trialwords.METRICS[metric]
     rows = []
-    for place, (variant, rate) in enumerate(zip(comparison.variants, trial.rates, strict=True)):
+    for place, (variant, rate) in enumerate(zip(comparison.variants, trial.rates, strict=True) if with_rows else ()):
         pair = None if place == comparison.control else trial.between(place, comparison.control)
         chance = trial.chances.get(place)
         rows.append(
