@@ -28,6 +28,8 @@ from tracker import cli_conversions, conversionfile, days
 from tracker.config import Settings
 from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Upload = Callable[[str], Any]
 

@@ -121,6 +121,7 @@ def test_a_year_of_weeks_has_one_mail_each_at_the_same_hour() -> None:
 # What it says
 
 
+@pytest.mark.any_database
 def test_a_mail_has_the_figures_of_the_page_of_the_same_days(
     owner: FlaskClient,
     session: Session,
@@ -156,6 +157,7 @@ def test_a_mail_has_the_figures_of_the_page_of_the_same_days(
     assert state(session, mail).sent_at == now
 
 
+@pytest.mark.any_database
 def test_its_headers_are_those_of_a_list_one_can_leave(
     session: Session, engine: Engine, subscribe: Callable[..., ReportMail], sending: Callable[..., Settings]
 ) -> None:
@@ -174,6 +176,7 @@ def test_its_headers_are_those_of_a_list_one_can_leave(
     assert f"https://go.example/s/mail/{mail.token}" in text_of(message)
 
 
+@pytest.mark.any_database
 def test_the_mail_of_all_campaigns_has_one_entry_each(
     engine: Engine, campaign: Campaign, subscribe: Callable[..., ReportMail], sending: Callable[..., Settings]
 ) -> None:
@@ -185,6 +188,7 @@ def test_the_mail_of_all_campaigns_has_one_entry_each(
     assert "Clicks against before +2" in plain
 
 
+@pytest.mark.any_database
 def test_a_name_that_would_begin_another_header_sends_nothing(
     session: Session,
     engine: Engine,
@@ -256,6 +260,7 @@ def test_of_two_machines_one_sends_it(session: Session, engine: Engine, subscrib
         assert mailing.take(there, mail.id, now) is None
 
 
+@pytest.mark.any_database
 def test_with_a_login_and_starttls_nothing_is_said_in_clear(
     session: Session, engine: Engine, subscribe: Callable[..., ReportMail], sending: Callable[..., Settings]
 ) -> None:
@@ -270,6 +275,7 @@ def test_with_a_login_and_starttls_nothing_is_said_in_clear(
     assert server.tls_used == [True]
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("case", ["no starttls", "unknown certificate", "wrong password", "nobody there"])
 def test_a_server_that_cannot_be_used_gets_nothing_and_the_mail_waits(
     session: Session,
@@ -320,6 +326,7 @@ def test_a_failure_is_tried_again_later_and_later_and_then_next_week(
     assert (found.failure, found.attempts, found.sent_at) == (None, 0, now)
 
 
+@pytest.mark.any_database
 def test_who_is_refused_for_good_is_not_tried_again_and_keeps_nobody_else_waiting(
     session: Session, engine: Engine, subscribe: Callable[..., ReportMail], sending: Callable[..., Settings]
 ) -> None:
@@ -336,6 +343,7 @@ def test_who_is_refused_for_good_is_not_tried_again_and_keeps_nobody_else_waitin
     assert state(session, there).failure is None
 
 
+@pytest.mark.any_database
 def test_a_server_that_says_nothing_holds_up_nobody(
     session: Session,
     engine: Engine,
@@ -371,6 +379,7 @@ def test_talking_to_a_server_has_a_limit_of_time(monkeypatch: pytest.MonkeyPatch
 # The list, and leaving it
 
 
+@pytest.mark.any_database
 def test_an_owner_puts_somebody_on_the_list_and_takes_them_off(
     owner: FlaskClient, session: Session, campaign: Campaign
 ) -> None:
@@ -389,6 +398,7 @@ def test_an_owner_puts_somebody_on_the_list_and_takes_them_off(
     assert TO not in owner.get("/app/campaigns/spring-sale/share").text
 
 
+@pytest.mark.any_database
 def test_a_bad_address_is_told_at_its_field(owner: FlaskClient, campaign: Campaign) -> None:
     page = owner.post("/app/mails", data={"recipient": "bob", "weekday": "0", "hour": "8"})
     assert page.status_code == 422
@@ -404,6 +414,7 @@ def test_nobody_is_on_a_list_twice(session: Session, subscribe: Callable[..., Re
             subscribe(of)
 
 
+@pytest.mark.any_database
 def test_one_is_sent_at_once_where_that_is_asked_for(
     app: Flask,
     owner: FlaskClient,
@@ -425,6 +436,7 @@ def test_one_is_sent_at_once_where_that_is_asked_for(
     assert state(session, mail).next_at == due_at
 
 
+@pytest.mark.any_database
 def test_leaving_asks_first_and_takes_no_account(
     client: FlaskClient, session: Session, subscribe: Callable[..., ReportMail]
 ) -> None:
@@ -439,6 +451,7 @@ def test_leaving_asks_first_and_takes_no_account(
     assert [left.id for left in session.scalars(select(ReportMail))] == [other.id]
 
 
+@pytest.mark.any_database
 def test_a_mail_program_unsubscribes_by_itself_and_twice_is_as_good_as_once(
     app: Flask, session: Session, subscribe: Callable[..., ReportMail]
 ) -> None:
@@ -452,6 +465,7 @@ def test_a_mail_program_unsubscribes_by_itself_and_twice_is_as_good_as_once(
     assert session.scalars(select(ReportMail)).all() == []
 
 
+@pytest.mark.any_database
 def test_another_workspaces_list_is_not_ours(
     session: Session, workspace: Workspace, subscribe: Callable[..., Any]
 ) -> None:

@@ -24,6 +24,8 @@ from tracker.pipeline import segments
 from tracker.reported import Identity
 from tracker.stores import EventStore
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Load = Callable[[], int]
 ADA = "Ada@Example.org"

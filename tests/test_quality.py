@@ -21,6 +21,8 @@ from tracker.models import Link, Report, Workspace
 from tracker.reports import quality
 from tracker.reports.quality import Advice, By, Grade, Quality
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Load = Callable[[], int]
 Of = Callable[..., dict[str | None, Quality]]

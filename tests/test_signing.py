@@ -24,6 +24,8 @@ from tracker.errors import Unverified
 from tracker.models import Conversion, Link, Report, Workspace
 from tracker.reported import SeenSignature
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 FORM = "application/x-www-form-urlencoded"
 
