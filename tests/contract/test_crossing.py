@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import Engine
+from sqlalchemy import event as event_of_engine
 
 from tests.contract.test_store import NOON_MS, drifts, event
 from tracker.config import Settings
@@ -20,6 +22,11 @@ VISITORS = 2
 VERDICTS = (Verdict.COUNTED, Verdict.SCANNER, Verdict.BOT)
 
 
+def patiently(connection: Any, _record: Any) -> None:
+    if type(connection).__module__.startswith("sqlite3"):
+        connection.execute("PRAGMA busy_timeout=60000")
+
+
 def test_what_crosses_on_several_machines_adds_up(store: EventStore, settings: Settings, engine: Engine) -> None:
     first = [event(number, at_ms=NOON_MS + number, visitor=1 + number % VISITORS) for number in range(12)]
     store.append(Batch("first", 0, 1, first))
@@ -27,6 +34,8 @@ def test_what_crosses_on_several_machines_adds_up(store: EventStore, settings: S
 
     def crossing(act: Callable[[EventStore, random.Random, int], None], machine: int) -> None:
         own_engine, chance = open_engine(settings.database_url), random.Random(machine)
+        # Nine write at once here, as no installation does: whoever waits for the one lock of SQLite waits for long.
+        event_of_engine.listen(own_engine, "connect", patiently)
         own = open_store(own_engine)
         start.wait()
         try:

@@ -62,7 +62,7 @@ def wanted_of(session: Session, own: Workspace, asked: Mapping[str, Any]) -> Wan
         campaign_id=campaign.id if campaign else None,
         since_ms=days.to_ms(since) if since else None,
         links=None if fitting is None else frozenset(fitting),
-        values=given.values,
+        values=tuple(given.values.items()),
     )
 
 

@@ -251,6 +251,20 @@ def totals(
     return finances.of_totals(_totals(facts, EVERYTHING))
 
 
+def counts(
+    session: Session,
+    store: EventStore,
+    workspace: Workspace,
+    campaign: Campaign,
+    period: Period,
+    *,
+    filters: Filters = EVERYTHING,
+    axis: Axis = Axis.CLICK,
+) -> metrics.Totals:
+    """The totals that a report with these filters has, less its money: for what stands beside one."""
+    return _totals(_Reading(session, store, workspace, campaign, "day", filters, axis).counts(period), filters)
+
+
 def raw_missing_before(store: EventStore, campaign: Campaign, period: Period, zone: ZoneInfo) -> datetime | None:
     """The instant before which events of a period are deleted, so that no filter by hit can find them; or None."""
     since_ms = store.raw_since_ms()
@@ -311,6 +325,12 @@ class _Reading:
         )
         seen = self._seen_steps(found, spans, selection) if rates else None
         return found, finances, series(found, period.first, period.last, spans, self._interval, seen)
+
+    def counts(self, period: Period) -> Facts:
+        spans = period.spans(self._zone)
+        selection = self._selection(spans)
+        of = (self._session, self._store, self._campaign.id, spans)
+        return gather(*of, selection=selection, axis=self._axis)
 
     def _seen_steps(self, found: Facts, spans: Sequence[Span], selection: Selection) -> Sequence[Step] | None:
         """The steps of those links that have impressions; `None` where only single hits could tell."""

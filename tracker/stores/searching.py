@@ -123,7 +123,7 @@ def _conditions(connection: Connection, workspace_id: int, wanted: Wanted) -> li
         found.append(events.c.detail_id == detail)
     if wanted.links is not None:
         found.append(in_list(events.c.link_id, wanted.links))
-    for dimension, text in wanted.values.items():
+    for dimension, text in wanted.values:
         value = None if text is None else _text_id(connection, text)
         if text is not None and value is None:
             return None

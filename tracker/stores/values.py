@@ -192,7 +192,7 @@ class Wanted(NamedTuple):
 
     With `code`, hits that asked for it when no link had it come beside those of `link_id`. `noted` leaves only
     impressions and clicks of links that do not count, or count with a remark, and no tests. `links` are the only ones,
-    `values` what a hit has to have, `None` for what has no value.
+    `values` what a hit has to have by dimension, `None` for what has no value.
     """
 
     kind: int | None = None
@@ -204,7 +204,7 @@ class Wanted(NamedTuple):
     since_ms: int | None = None
     noted: bool = False
     links: frozenset[int] | None = None
-    values: Mapping[Dimension, str | None] = {}
+    values: tuple[tuple[Dimension, str | None], ...] = ()
 
 
 class Search(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -44,27 +43,31 @@ def context(
     whole, by = breakdowns.whole(args), "conversion" if args.get("by") == "conversion" else None
     kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {}), **({"by": by} if by else {})}
     choice = periods.choose(workspace, args, now, began_today=began_today, kept=kept)
-    build = partial(
-        campaign_report.build,
-        db.session(),
-        store,
-        workspace,
-        campaign,
-        now=now,
-        filters=wanted,
-        interval=choice.interval,
-        axis=campaign_report.AXES[by or "click"],
-    )
+    of, axis = (db.session(), store, workspace, campaign), campaign_report.AXES[by or "click"]
     names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
     compare, rates = choice.comparison or False, choice.metric == "ctr"
-    found = build(choice.period, compare=compare, group_by=names, week=not whole, rates=rates)
+    found = campaign_report.build(
+        *of,
+        choice.period,
+        now=now,
+        compare=compare,
+        group_by=names,
+        interval=choice.interval,
+        filters=wanted,
+        axis=axis,
+        week=not whole,
+        rates=rates,
+    )
     if hides_money:
         found = without_money(found)
     zone = ZoneInfo(workspace.timezone)
-    inside = INSIDE_NOTHING
+    raw_missing = campaign_report.raw_missing_before(store, campaign, choice.period, zone) if wanted.given else None
+    inside = dict(INSIDE_NOTHING)
     if not is_shared:
-        today = build(campaign_report.today(workspace, now), marks=False).totals if choice.shows_today else None
-        inside = {"today": today, **_inside(workspace, campaign, found, now)}
+        inside = _inside(workspace, campaign, found, now)
+        if choice.shows_today:
+            today = campaign_report.today(workspace, now)
+            inside["today"] = campaign_report.counts(*of, today, filters=wanted, axis=axis)
     return {
         "report": found,
         "choice": choice,
@@ -73,9 +76,7 @@ def context(
         "is_shared": is_shared,
         "hides_money": hides_money,
         "chips": breakdowns.chips(wanted),
-        "raw_missing_before": campaign_report.raw_missing_before(store, campaign, choice.period, zone)
-        if wanted.given
-        else None,
+        "raw_missing_before": raw_missing,
         "changes": _changes(found),
         "bands": drawing.bands(found),
         "groups": {
@@ -109,6 +110,7 @@ INSIDE_NOTHING: Mapping[str, Any] = {
 def _inside(workspace: Workspace, campaign: Campaign, found: CampaignReport, now: datetime) -> dict[str, Any]:
     session, zone = db.session(), ZoneInfo(workspace.timezone)
     return {
+        "today": None,
         "attribution": _attribution(campaign, found, zone),
         "benchmark": _standing(workspace, campaign, found, now),
         "markers": changelog.markers(session, campaign, found.period, zone),
