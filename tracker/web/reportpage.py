@@ -39,8 +39,8 @@ def context(
     """
     store = services().store
     began_today = campaign_report.began_today(store, campaign, workspace, now)
-    wanted, refused = _filters(args)
-    whole, by = breakdowns.whole(args), "conversion" if args.get("by") == "conversion" else None
+    (wanted, refused), whole = _filters(args), breakdowns.whole(args)
+    by = "conversion" if args.get("by") == "conversion" else None
     kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {}), **({"by": by} if by else {})}
     choice = periods.choose(workspace, args, now, began_today=began_today, kept=kept)
     of, axis = (db.session(), store, workspace, campaign), campaign_report.AXES[by or "click"]
@@ -62,6 +62,7 @@ def context(
         found = without_money(found)
     zone = ZoneInfo(workspace.timezone)
     raw_missing = campaign_report.raw_missing_before(store, campaign, choice.period, zone) if wanted.given else None
+    shown = breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN
     inside = dict(INSIDE_NOTHING)
     if not is_shared:
         inside = _inside(workspace, campaign, found, now)
@@ -79,11 +80,7 @@ def context(
         "raw_missing_before": raw_missing,
         "changes": _changes(found),
         "bands": drawing.bands(found),
-        "groups": {
-            name: drawing.groups(found.groups[name], breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN)
-            for name in ("link",)
-            if name in found.groups
-        },
+        "groups": {"link": drawing.groups(found.groups["link"], shown)} if "link" in found.groups else {},
         "breakdowns": breakdowns.tables(found, whole),
         "whole": whole,
         "week": heat.draw(found.week, choice.metric) if found.week else None,
