@@ -21,6 +21,8 @@ from tracker.reports import maturity
 from tracker.reports.maturity import Curve
 from tracker.reports.series import Point
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

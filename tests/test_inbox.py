@@ -24,6 +24,8 @@ from tracker.events import Kind
 from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
 from tracker.reported import Touch
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Send = Callable[..., Any]
 

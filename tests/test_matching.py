@@ -22,6 +22,8 @@ from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
 from tracker.received import Outcome
 from tracker.stores import EventStore
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000

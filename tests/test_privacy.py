@@ -32,6 +32,8 @@ from tracker.pipeline import segments
 from tracker.pipeline.loader import Loader
 from tracker.stores import EventStore
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Load = Callable[[], int]
 ADA = "Ada@Example.org"

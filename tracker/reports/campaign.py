@@ -180,6 +180,7 @@ def build(
     marks: bool = True,
     week: bool = False,
     rates: bool = False,
+    money_of_hits: bool = True,
 ) -> CampaignReport:
     """Puts the report together. `group_by` names keys of GROUPS; `compare` adds another period, or if it is True
     as many days directly before.
@@ -187,6 +188,7 @@ def build(
     Conversions are dated by their click or by themselves, as `axis` says. `marks`: by click, each step tells how much
     of its conversions has probably come in. `week`: the hours of the week too, of a period that is no longer than
     HEAT_DAYS_MAX. `rates`: each step's click-through rate too, which takes another look where links lack impressions.
+    `money_of_hits`: what groups of hits earned is told in the workspace's currency too.
 
     Raises Invalid where more links have a value than a report can be cut down to.
     """
@@ -196,22 +198,23 @@ def build(
     dimensions = [DIMENSIONS[name] for name in group_by if name in DIMENSIONS]
     facts, finances, steps = reading.of(period, dimensions, hourly=hourly, rates=rates)
     found = finances.of_totals(_totals(facts, filters))
-    previous, series_before = None, None
-    before = period.before if compare is True else compare or None
-    if before:
+    previous = series_before = None
+    if before := period.before if compare is True else compare or None:
         facts_before, finances_before, series_before = reading.of(before, rates=rates)
         previous = finances_before.of_totals(_totals(facts_before, filters))
     if marks and axis == Axis.CLICK:
         curve = maturity.curve(session, campaign, now)
         steps = maturity.marked(steps, curve, period.last, ZoneInfo(workspace.timezone), now)
-    links = []
-    if any(name in LINK_FIELDS for name in group_by):
-        links = [link for link in _links(session, campaign, facts.links) if filters.fits(link)]
+    by_links = any(name in LINK_FIELDS for name in group_by)
+    links = [link for link in _links(session, campaign, facts.links) if filters.fits(link)] if by_links else []
     groups = {
         name: by_dimension(facts, found, name) if name in DIMENSIONS else by_field(links, facts, name)
         for name in group_by
     }
-    groups = {name: finances.of_groups(name, some) for name, some in groups.items()}
+    groups = {
+        name: finances.of_groups(name, some) if money_of_hits or name in LINK_FIELDS else some
+        for name, some in groups.items()
+    }
     return CampaignReport(
         campaign=campaign,
         period=period,

@@ -6,10 +6,13 @@ Standard library only: docs/decisions/0027 has what was measured. Proportions ar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from math import ceil, erfc, exp, lgamma, log, log1p, sqrt
 from statistics import NormalDist
 
+# A page that keeps itself up to date asks for the same again each second, of as many pairs as it has.
+REMEMBERED_MAX = 4_096
 Z_95 = 1.959963984540054
 ALPHA = 0.05
 # The number of observations at which a confidence sequence is at its narrowest, for a level of ALPHA.
@@ -66,6 +69,7 @@ def z_test(hits: int, trials: int, hits_base: int, trials_base: int) -> float:
     return erfc(abs(hits / trials - hits_base / trials_base) / sqrt(2 * variance))
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def difference_sequence(
     hits: int, trials: int, hits_base: int, trials_base: int, alpha: float = ALPHA
 ) -> tuple[float, float]:
@@ -81,6 +85,7 @@ def difference_sequence(
     return max(difference - half, -1.0), min(difference + half, 1.0)
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def lift_sequence(
     hits: int, trials: int, hits_base: int, trials_base: int, alpha: float = ALPHA
 ) -> tuple[float, float, float]:
@@ -97,6 +102,7 @@ def lift_sequence(
     return lift, max(lift - half, -1.0), lift + half
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def always_valid_p(hits: int, trials: int, hits_base: int, trials_base: int) -> float:
     """The smallest alpha at which `difference_sequence` leaves out zero, 1 at most.
 
@@ -107,6 +113,7 @@ def always_valid_p(hits: int, trials: int, hits_base: int, trials_base: int) -> 
     return _p_of(difference**2 / variance, trials + trials_base)
 
 
+@lru_cache(maxsize=REMEMBERED_MAX)
 def trials_to_settle(hits: int, trials: int, hits_base: int, trials_base: int, alpha: float = ALPHA) -> int | None:
     """How many more trials of both together would make `always_valid_p` alpha, if the rates stay what they are now.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import ceil
 from typing import NamedTuple
 
@@ -108,8 +108,8 @@ class Trial:
         if self.outcome is Outcome.EARLY:
             return {}
         places = self.taking_part
-        counts = [(self.rates[place].hits, self.rates[place].trials) for place in places]
-        return dict(zip(places, statistics.chances_to_be_best(counts), strict=True))
+        counts = tuple((self.rates[place].hits, self.rates[place].trials) for place in places)
+        return dict(zip(places, _chances(counts), strict=True))
 
     def between(self, place: int, other: int) -> Pair | None:
         """How one variant stands against another; None where one of them takes no part."""
@@ -119,6 +119,11 @@ class Trial:
             if (pair.first, pair.second) == (other, place):
                 return _turned(pair, self.rates)
         return None
+
+
+@lru_cache(maxsize=statistics.REMEMBERED_MAX)
+def _chances(counts: tuple[tuple[int, int], ...]) -> list[float]:
+    return statistics.chances_to_be_best(counts)
 
 
 def run(rates: Sequence[Rate]) -> Trial | None:

@@ -57,6 +57,7 @@ def context(
         axis=axis,
         week=not whole,
         rates=rates,
+        money_of_hits=False,  # the tables do not show it, and there may be hundreds of groups
     )
     if hides_money:
         found = without_money(found)
