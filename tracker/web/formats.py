@@ -12,7 +12,7 @@ from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_interval, format_skeleton, format_timedelta
 from babel.numbers import format_currency, format_decimal
 from babel.units import format_unit
-from flask import Flask, g, has_request_context, request
+from flask import Flask, g, has_app_context, has_request_context, request
 
 from tracker import clickcost, days
 from tracker.models import Workspace
@@ -44,12 +44,14 @@ def _locale_of(tag: str) -> Locale | None:
 
 def number_locale() -> Locale:
     """The first of the browser's languages that is known: digits are grouped its way. Found once for each request."""
+    # One look and not three: a page asks for it a thousand times.
+    found: Locale | None = g.get("number_locale") if has_app_context() else None
+    if found is not None:
+        return found
     if not has_request_context():
         return ENGLISH
-    if "number_locale" not in g:
-        tags = list(request.accept_languages.values())[:LANGUAGES_READ_MAX]
-        g.number_locale = next(filter(None, map(_locale_of, tags)), ENGLISH)
-    found: Locale = g.number_locale
+    tags = list(request.accept_languages.values())[:LANGUAGES_READ_MAX]
+    found = g.number_locale = next(filter(None, map(_locale_of, tags)), ENGLISH)
     return found
 
 
