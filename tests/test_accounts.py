@@ -13,6 +13,8 @@ from tracker import accounts
 from tracker.errors import Forbidden, Invalid, Taken
 from tracker.models import Token, User, Workspace
 
+pytestmark = pytest.mark.any_database
+
 
 def test_passwords_are_kept_as_argon2_only(session: Session, workspace: Workspace) -> None:
     accounts.create_user(session, workspace, " Ada@Example.org ", "correct horse")

@@ -24,6 +24,8 @@ from tracker.events import Kind
 from tracker.models import Conversion, Link, Workspace
 from tracker.reported import Audience, Identity, Touch
 
+pytestmark = pytest.mark.any_database
+
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ZONE = "America/New_York"
 CUSTOMERS = 60

@@ -21,6 +21,8 @@ from tracker.events import Kind, Verdict
 from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
 from tracker.stores import EventStore
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 DAY_MS = 86_400_000
 

@@ -14,6 +14,8 @@ from tracker.extensions import open_engine
 from tracker.pipeline.enrich import Visitors
 from tracker.stores import EventStore
 
+pytestmark = pytest.mark.any_database
+
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 

@@ -17,6 +17,8 @@ from tracker.losses import Note
 from tracker.models import Link
 from tracker.pipeline import segments
 
+pytestmark = pytest.mark.any_database
+
 
 def ready(client: FlaskClient) -> tuple[int, dict[str, object]]:
     found = client.get("/readyz")

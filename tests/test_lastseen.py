@@ -19,6 +19,8 @@ from tracker.models import Link, Workspace
 from tracker.reports import lastseen
 from tracker.stores import LAST_DAYS_MAX, Batch, EventStore, Last, Revision, StoredEvent
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 Load = Callable[[], int]
 DAY_MS = 86_400_000

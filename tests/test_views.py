@@ -20,6 +20,8 @@ from tracker.stores import EventStore, StoredEvent
 from tracker.stores.reading import SqlReader
 from tracker.sums import SaleDay
 
+pytestmark = pytest.mark.any_database
+
 MakeLink = Callable[..., Link]
 HOUR_S = 3_600
 HOME = "192.0.2.1"
