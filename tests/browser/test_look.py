@@ -128,7 +128,7 @@ def test_every_page_fits_its_window_and_loads_only_from_here(
     context, name = look
     code = lived_in.api("GET", "/tests")["items"][0]["code"]
     change = lived_in.api("GET", "/campaigns/demo-spring-sale/changes?kind=link")["items"][0]["id"]
-    for title, pattern in PAGES.items():
+    for number, (title, pattern) in enumerate(PAGES.items()):
         path = pattern.format(test=code, change=change)
         page = context.new_page()
         trouble: list[str] = []
@@ -144,7 +144,9 @@ def test_every_page_fits_its_window_and_loads_only_from_here(
         assert all(answer.url.startswith(lived_in.url) for answer in answers)
         assert sum(answer.request.sizes()["responseBodySize"] for answer in answers) < WEIGHT_MAX_BYTES, path
         assert page.evaluate(SHIFTED) < 0.01, f"{path}: something moved after it was shown"
-        assert refused_by_axe(page) == [], path
+        # Every page once, in one look or the other: it takes as long as all else here.
+        if WITH_PICTURES or (number % 2 == 0) == name.startswith("phone"):
+            assert refused_by_axe(page) == [], path
         if WITH_PICTURES:
             page.screenshot(path=picture_folder() / f"{title}-{name}.png", full_page=True)
         page.close()
