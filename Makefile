@@ -4,6 +4,7 @@ PYTHON ?= python3
 UV ?= uv
 ARGS ?=
 DATABASES ?= sqlite postgresql
+MARKS ?= not thorough
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -24,11 +25,11 @@ serve: environment ## install what is missing, then run the server (PORT=9000, T
 
 test: tools browser postgresql check ## everything that must pass: check, then all tests, on both databases (ARGS='-k name')
 	@mkdir -p build
-	@which=; for database in $(DATABASES); do \
+	@which="$(MARKS)"; for database in $(DATABASES); do \
 		echo "Tests on $$database"; \
 		TRACKER_TEST_DATABASE=$$database $(PY) -m pytest -m "$$which" --numprocesses=auto --dist=loadfile --durations=10 \
 			--junitxml=build/tests-$$database.xml $(ARGS) && \
-		$(PY) -c '$(NONE_SKIPPED)' build/tests-$$database.xml || exit 1; which="not any_database"; \
+		$(PY) -c '$(NONE_SKIPPED)' build/tests-$$database.xml || exit 1; which="($(MARKS)) and not any_database"; \
 	done
 
 check: tools ## format, lint and types

@@ -65,7 +65,7 @@ def firefox_for(playwright: Playwright, settings: Mapping[str, bool] = MappingPr
     return playwright.firefox.launch(executable_path=executable, channel="moz-firefox", firefox_user_prefs=preferences)
 
 
-@pytest.fixture(params=["chromium", "firefox"])
+@pytest.fixture(params=["chromium", pytest.param("firefox", marks=pytest.mark.thorough)])
 def shopper(request: pytest.FixtureRequest, browser: Browser) -> Iterator[BrowserContext]:
     """A person's browser, one after the other of each kind, that knows nothing of the tracker yet."""
     # Firefox is started for those tests only that ask for it.
