@@ -19,7 +19,8 @@ from werkzeug.serving import make_server
 from tests.browser.shopping import Shop, click_id
 from tracker import snippets
 
-pytestmark = pytest.mark.any_database
+# The script that pages load is released: its bytes are held to a hash by a quicker test.
+pytestmark = [pytest.mark.any_database, pytest.mark.thorough]
 
 RECIPES = Path(__file__).parent.parent.parent / "templates" / "install" / "recipes"
 # What Shopify gives a custom pixel, as far as ours asks for it.

@@ -11,7 +11,8 @@ from playwright.sync_api import BrowserContext, Page, Route
 
 from tests.browser.shopping import Shop, click_id
 
-pytestmark = pytest.mark.any_database
+# The script that pages load is released: its bytes are held to a hash by a quicker test.
+pytestmark = [pytest.mark.any_database, pytest.mark.thorough]
 
 SOLD = '<script>(window.tracker = window.tracker || []).push(["convert", {order: "%s"}])</script>'
 WAITING = "JSON.parse(localStorage.tracker_sales || '[]').map(sale => new URLSearchParams(sale[0]).get('order'))"
