@@ -10,6 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 from werkzeug.routing import Rule
@@ -53,6 +54,28 @@ def _routes_compiled_once() -> Iterator[None]:
     Rule._compile_builder = once  # type: ignore[assignment]
     yield
     Rule._compile_builder = compile_builder  # type: ignore[method-assign]
+
+
+class _CompiledTemplates(BytecodeCache):
+    """What Jinja made of each template's text, kept for every test of this process."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], Any] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _templates_compiled_once() -> Iterator[None]:
+    """Each application has templates of its own, and compiling a page's takes longer than filling them."""
+    options = Flask.jinja_options
+    Flask.jinja_options = {**options, "bytecode_cache": _CompiledTemplates()}
+    yield
+    Flask.jinja_options = options
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests import databases
+from tests import commands, databases
 
 START_WITHIN_S = 40
 STOP_WITHIN_S = 20
@@ -122,8 +122,7 @@ class Server:
         return Path(self._log.name).read_text()
 
     def run(self, *arguments: str, typed: str = "") -> str:
-        command = [self.COMMAND, *arguments]
-        found = subprocess.run(command, env=self.environ, capture_output=True, text=True, input=typed, timeout=100)
+        found = commands.run(*arguments, environ=self.environ, typed=typed)
         assert found.returncode == 0, found.stderr
         return found.stdout
 

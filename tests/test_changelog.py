@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +13,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine, delete, func, select
 from sqlalchemy.orm import Session
 
+from tests import commands
 from tests.conftest import OWNER, Api
 from tests.databases import Database
 from tracker import bulk, campaigns, changelog, days, links
@@ -309,10 +307,8 @@ def test_an_import_leaves_one_entry_for_each_campaign(
 
 def test_commands_are_told_of(database: Database, engine: Engine) -> None:
     environ = os.environ | database.environ | {"TRACKER_BASE_URL": "https://go.example"}
-    command = [sys.executable, "-m", "tracker.cli", "link", "add", LINK["destination"]]
     options = [f"--{name}={LINK[name]}" for name in ("campaign", "source", "medium")]
-    cwd = Path(__file__).parent.parent
-    subprocess.run([*command, *options], env=environ, check=True, capture_output=True, cwd=cwd)
+    commands.run("link", "add", LINK["destination"], *options, environ=environ, check=True)
     with Session(engine) as session:
         assert set(session.execute(select(ChangeEntry.who, ChangeEntry.kind))) == {
             ("command line", "campaign"),

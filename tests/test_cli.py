@@ -8,7 +8,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
+from tests import commands
 from tracker import accounts
 from tracker.config import Settings
 from tracker.models import Link, Workspace
@@ -36,8 +36,7 @@ def run(settings: Settings) -> Run:
             "TRACKER_BASE_URL": str(settings.base_url),
             "COLUMNS": "160",
         }
-        command = [sys.executable, "-m", "tracker.cli", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=environ, input=typed, timeout=100)
+        return commands.run(*arguments, environ=environ, typed=typed)
 
     return run
 
@@ -123,9 +122,7 @@ def test_an_account_is_made_from_standard_input(run: Run, session: Session, work
 def test_a_malformed_setting_stops_every_command_with_one_line(settings: Settings) -> None:
     environ = os.environ | {"TRACKER_DATA_DIR": str(settings.data_dir), "TRACKER_DURABILITY": "fast"}
     for command in ("serve", "demo"):
-        stopped = subprocess.run(
-            [sys.executable, "-m", "tracker.cli", command], capture_output=True, text=True, env=environ, timeout=60
-        )
+        stopped = commands.run(command, environ=environ)
         assert stopped.returncode == 1
         assert stopped.stderr.count("\n") == 1
         assert "TRACKER_DURABILITY" in stopped.stderr

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from sqlalchemy.orm import Session
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
+from tests import commands
 from tests.conftest import Api
 from tests.databases import Database
-from tests.serving import Server
 from tracker import cli_conversions, conversionfile, days
 from tracker.config import Settings
 from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
@@ -260,12 +259,10 @@ def test_what_networks_match_people_by_is_kept_of_a_file_only_where_the_workspac
 def test_the_command_takes_a_file(database: Database, session: Session, cid: str, tmp_path: Path) -> None:
     file = tmp_path / "sales.csv"
     file.write_text(f"order,cid,value\nA-1,{cid},10\nA-2,{cid},x\n")
-    command = [Server.COMMAND, "conversions", "import", str(file)]
 
     def run(*options: str) -> str:
-        done = subprocess.run(
-            [*command, *options], env=os.environ | database.environ, capture_output=True, text=True, check=True
-        )
+        environ = os.environ | database.environ
+        done = commands.run("conversions", "import", str(file), *options, environ=environ, check=True)
         return done.stdout + done.stderr
 
     assert "Would be: 1 recorded, 1 refused." in run("--dry-run")

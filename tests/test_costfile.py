@@ -6,7 +6,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -17,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
+from tests import commands
 from tracker import campaigns, costfile, costs, costsheet
 from tracker.config import Settings
 from tracker.costfile import Plan
@@ -339,8 +339,7 @@ def test_the_command_stores_a_file_all_or_none(settings: Settings, session: Sess
             "TRACKER_DATA_DIR": str(settings.data_dir),
             "TRACKER_DATABASE_URL": settings.database_url,
         }
-        command = [sys.executable, "-m", "tracker.cli", "cost", "import", "-", "--json", *options]
-        return subprocess.run(command, capture_output=True, text=True, env=environ, input=text, timeout=100)
+        return commands.run("cost", "import", "-", "--json", *options, environ=environ, typed=text)
 
     def stored() -> int:
         session.expire_all()

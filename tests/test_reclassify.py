@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from tests import commands
 from tests.conftest import BROWSER
 from tests.crowd import CHROME, Crowd, words
 from tracker import days
@@ -304,8 +304,7 @@ def test_the_command_says_what_changed(
 
     def command(*more: str) -> subprocess.CompletedProcess[str]:
         since = days.from_ms(crowd.clock.now_ms).date().isoformat()
-        words = [sys.executable, "-m", "tracker.cli", "reclassify", "--since", since, *more]
-        return subprocess.run(words, capture_output=True, text=True, env=environ, timeout=100)
+        return commands.run("reclassify", "--since", since, *more, environ=environ)
 
     assert "3 events judged anew, 3 would change." in command("--dry-run").stdout
     told = command("--until", days.from_ms(crowd.clock.now_ms).date().isoformat())

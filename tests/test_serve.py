@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests import databases
+from tests import commands, databases
 from tests.conftest import BROWSER
 from tests.serving import Server
 
@@ -71,19 +71,8 @@ def test_a_request_in_absolute_form_is_a_click(server: Server) -> None:
 
 def test_commands_know_the_servers_port(server: Server) -> None:
     environ = {name: value for name, value in server.environ.items() if name != "PORT"}
-    command = [
-        Server.COMMAND,
-        "link",
-        "add",
-        "https://shop.example/",
-        "--campaign",
-        "c",
-        "--source",
-        "s",
-        "--medium",
-        "m",
-    ]
-    made = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    tags = ("--campaign", "c", "--source", "s", "--medium", "m")
+    made = commands.run("link", "add", "https://shop.example/", *tags, environ=environ, check=True)
     assert made.stdout.startswith(f"http://localhost:{server.port}/")
 
 
