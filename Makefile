@@ -11,6 +11,8 @@ MARKS ?= not thorough
 .PHONY: help serve test check format pictures bench crash wheel script lock clean environment new-environment python fast project \
 	tools new-tools browser postgresql
 MAKEFLAGS += --no-builtin-rules --no-print-directory
+# What is compiled is kept, whatever the surroundings say: each of the tests' servers would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input install
