@@ -10,12 +10,10 @@ import pytest
 from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
-from jinja2.bccache import Bucket, BytecodeCache
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
-from werkzeug.routing import Rule
 
-from tests import databases
+from tests import compiled, databases
 from tests.crowd import BROWSER, Clock, Crowd
 from tests.databases import Database
 from tracker import accounts, links, schema
@@ -40,42 +38,9 @@ def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _routes_compiled_once() -> Iterator[None]:
-    """Werkzeug compiles four hundred functions for each application, always the same: most of what one costs."""
-    compiled: dict[tuple[Any, ...], Any] = {}
-    compile_builder = Rule._compile_builder
-
-    def once(rule: Rule, append_unknown: bool = True) -> Any:
-        key = rule.rule, rule.subdomain, repr(rule.defaults), append_unknown
-        if key not in compiled:
-            compiled[key] = compile_builder(rule, append_unknown)
-        return compiled[key]
-
-    Rule._compile_builder = once  # type: ignore[assignment]
-    yield
-    Rule._compile_builder = compile_builder  # type: ignore[method-assign]
-
-
-class _CompiledTemplates(BytecodeCache):
-    """What Jinja made of each template's text, kept for every test of this process."""
-
-    def __init__(self) -> None:
-        self._codes: dict[tuple[str, str], Any] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        bucket.code = self._codes.get((bucket.key, bucket.checksum))
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self._codes[bucket.key, bucket.checksum] = bucket.code
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _templates_compiled_once() -> Iterator[None]:
-    """Each application has templates of its own, and compiling a page's takes longer than filling them."""
-    options = Flask.jinja_options
-    Flask.jinja_options = {**options, "bytecode_cache": _CompiledTemplates()}
-    yield
-    Flask.jinja_options = options
+def _compiled_once() -> Iterator[None]:
+    with compiled.routes(), compiled.templates(), compiled.statements():
+        yield
 
 
 @pytest.fixture(scope="session")
