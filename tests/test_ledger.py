@@ -30,7 +30,7 @@ from tracker.config import Settings
 from tracker.models import Conversion, LedgerEntry, Link, Report, Workspace
 
 MakeLink = Callable[..., Link]
-REPORTS = 2_000
+HOW_MANY = pytest.mark.parametrize("reports", [400, pytest.param(2_000, marks=pytest.mark.thorough)])
 THREADS = 16
 APPLIED_WITHIN_S = 30
 MINUTE_MS = 60_000
@@ -263,14 +263,15 @@ def test_a_pixel_takes_no_sale_back_and_a_callback_approves_what_a_pixel_left_op
     assert ledger_of(session)["1"] == Stands("approved", 4990, 4990)
 
 
-def test_two_thousand_reports_at_once_leave_what_the_model_says(
-    desk: Desk, cid: Clicks, session: Session, settings: Settings
+@HOW_MANY
+def test_reports_at_once_leave_what_the_model_says(
+    desk: Desk, cid: Clicks, session: Session, settings: Settings, reports: int
 ) -> None:
     chance = random.Random(20261125)
     other = Workspace(name="Theirs", key="w_theirs")
     session.add(other)
     session.commit()
-    honest, dishonest = traffic(chance, cid, desk.now_ms // 1000, REPORTS)
+    honest, dishonest = traffic(chance, cid, desk.now_ms // 1000, reports)
     foreign = [(each.params | {"order": f"X-{each.order}"}, other.id) for each in honest[:50]]
     session.rollback()
     work: list[tuple[Said | dict[str, str], int | None]] = [
@@ -320,7 +321,8 @@ def forged(chance: random.Random, cid: str, number: int) -> dict[str, str]:
     return sale | {"cid": bad[number % 8]}
 
 
-def test_two_thousand_reports_over_http_leave_what_the_model_says(tmp_path: Path) -> None:
+@HOW_MANY
+def test_reports_over_http_leave_what_the_model_says(tmp_path: Path, reports: int) -> None:
     chance = random.Random(4711)
     with Server(tmp_path / "data") as server:
         made = server.api(
@@ -336,7 +338,7 @@ def test_two_thousand_reports_over_http_leave_what_the_model_says(tmp_path: Path
         genuine = clickid.read(answer.headers["Location"].partition("cid=")[2][:28], secrets.click_keys)
         assert genuine is not None
         cid = Clicks(secrets.click_key, genuine.link_id, genuine.at_ms - 60 * MINUTE_MS)
-        honest, dishonest = traffic(chance, cid, genuine.at_ms // 1000, REPORTS)
+        honest, dishonest = traffic(chance, cid, genuine.at_ms // 1000, reports)
         honest = [replace(each, pixel=False, ts=each.ts or genuine.at_ms // 1000 - 3_100) for each in honest]
         bodies = [urlencode(each.params).encode() for each in honest] + [urlencode(each).encode() for each in dishonest]
         chance.shuffle(bodies)

@@ -15,6 +15,8 @@ import time
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
 CLICKS_PER_SALE = 20
+# Enough that some request is always on its way, and a good deal less than keeps a machine busy.
+PAUSE_S = 0.01
 
 
 def follow(port: int, code: str, key: str, path: str) -> None:
@@ -31,6 +33,7 @@ def follow(port: int, code: str, key: str, path: str) -> None:
 
             try:
                 while True:
+                    time.sleep(PAUSE_S)
                     answer = get(f"/{code}")
                     if answer.status != 302:
                         seen.write(f"refused {answer.status}\n")

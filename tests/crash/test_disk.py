@@ -16,7 +16,7 @@ from tests.serving import Server
 
 pytestmark = pytest.mark.any_database
 
-SPOOL_KB = 1024
+SPOOL_KB = 512
 UNSHARE = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--user", "--map-root-user", "--mount")
 MOUNT = f'mount -t tmpfs -o size={SPOOL_KB}k tmpfs "$0" && exec "$@"'
 
