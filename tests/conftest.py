@@ -53,8 +53,7 @@ def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 
 @pytest.fixture
 def database(tmp_path: Path, fresh_database: Database) -> Iterator[Database]:
-    database = databases.of(tmp_path / "data")
-    database.copy_from(fresh_database)
+    database = databases.of(tmp_path / "data", like=fresh_database)
     yield database
     database.drop()
 

@@ -31,10 +31,6 @@ class Database(Protocol):
 
     environ: dict[str, str]
 
-    def copy_from(self, other: Database) -> None:
-        """Makes this one as the other is, which nobody uses meanwhile."""
-        ...
-
     def stop(self) -> None:
         """Takes it away from whoever uses it, without a word."""
         ...
@@ -59,17 +55,15 @@ class Database(Protocol):
 class SqliteFile:
     """`tracker.sqlite3` in the data folder."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, like: Database | None) -> None:
         self._data_dir = data_dir
         self._hidden = data_dir / "hidden"
         self._file = data_dir / "tracker.sqlite3"
         self.environ = {"TRACKER_DATA_DIR": str(data_dir)}
-
-    def copy_from(self, other: Database) -> None:
-        assert isinstance(other, SqliteFile)
-        self._data_dir.mkdir(parents=True, exist_ok=True)
-        for file in other.files():
-            shutil.copy(file, self._data_dir / file.name)
+        if like is not None:
+            data_dir.mkdir(parents=True)
+            for file in like.files():
+                shutil.copy(file, data_dir / file.name)
 
     def stop(self) -> None:
         """A folder where the file was: no connection can be made, and those that are open fail at their next file."""
@@ -197,19 +191,16 @@ def cluster() -> Cluster:
 class PostgresDatabase:
     """A database of the cluster, named after the data folder."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
+    def __init__(self, data_dir: Path, like: Database | None) -> None:
         self._name = f"t_{blake2s(str(data_dir).encode(), digest_size=10).hexdigest()}"
-        if not cluster().execute(f"SELECT 1 FROM pg_database WHERE datname = '{self._name}'"):
+        if like is not None:
+            assert isinstance(like, PostgresDatabase)
+            data_dir.mkdir(parents=True)
+            cluster().execute(f"CREATE DATABASE {self._name} TEMPLATE {like._name}")
+        elif not cluster().execute(f"SELECT 1 FROM pg_database WHERE datname = '{self._name}'"):
             cluster().execute(f"CREATE DATABASE {self._name}")
         url = f"postgresql+psycopg://tests@/{self._name}?host={cluster().folder}"
         self.environ = {"TRACKER_DATA_DIR": str(data_dir), "TRACKER_DATABASE_URL": url}
-
-    def copy_from(self, other: Database) -> None:
-        assert isinstance(other, PostgresDatabase)
-        self._data_dir.mkdir(parents=True, exist_ok=True)
-        self.drop()
-        cluster().execute(f"CREATE DATABASE {self._name} TEMPLATE {other._name}")
 
     def stop(self) -> None:
         cluster().stop()
@@ -232,6 +223,6 @@ class PostgresDatabase:
         return [path for path in (cluster().folder / "data").rglob("*") if path.is_file()]
 
 
-def of(data_dir: Path) -> Database:
-    """The database of a data folder, made when there is none."""
-    return PostgresDatabase(data_dir) if KIND == "postgresql" else SqliteFile(data_dir)
+def of(data_dir: Path, *, like: Database | None = None) -> Database:
+    """The database of a data folder, made when there is none: empty, or as another is, which nobody uses meanwhile."""
+    return (PostgresDatabase if KIND == "postgresql" else SqliteFile)(data_dir, like)

@@ -321,6 +321,7 @@ def forged(chance: random.Random, cid: str, number: int) -> dict[str, str]:
     return sale | {"cid": bad[number % 8]}
 
 
+@pytest.mark.any_database
 @HOW_MANY
 def test_reports_over_http_leave_what_the_model_says(tmp_path: Path, reports: int) -> None:
     chance = random.Random(4711)

@@ -38,8 +38,7 @@ pytestmark = pytest.mark.any_database
 @pytest.fixture(scope="module")
 def fresh_database(fresh_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     """The experiment, played once and copied for each test."""
-    database = databases.of(tmp_path_factory.mktemp("experiment"))
-    database.copy_from(fresh_database)
+    database = databases.of(tmp_path_factory.mktemp("experiment") / "data", like=fresh_database)
     settings = Settings.from_env(database.environ | {"TRACKER_BASE_URL": BASE_URL})
     engine, clock, app = open_engine(settings.database_url), Clock(), create_app(settings)
     app.extensions["tracker_edge"]._clock_ms = clock

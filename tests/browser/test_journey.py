@@ -79,6 +79,7 @@ def buy(browser: Browser, mail: str) -> None:
     context.close()
 
 
+@pytest.mark.any_database
 def test_from_a_mail_to_a_sale(
     page: Page, browser: Browser, server: Server, shop: Callable[[str], str], site: Callable[[str, str], str]
 ) -> None:

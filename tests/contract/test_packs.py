@@ -293,7 +293,9 @@ def test_who_packs_waits_for_who_is_changing(
 
 def test_the_loaders_process_packs_by_itself(store: EventStore, settings: Settings, engine: Engine) -> None:
     append(store, event(1))
-    Schedule(Installation(settings, engine, store)).run_due(LATER)
+    on = Installation(settings, engine, store)
+    Schedule(on).run_due(LATER)
+    on.checks.wait()  # it has begun to look at destinations, with a connection of the engine's
     assert packed(engine) == {(1, 0): 1}
 
 
