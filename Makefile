@@ -25,14 +25,15 @@ help: ## list these targets
 serve: environment ## install what is missing, then run the server (PORT=9000, TRACKER_DATA_DIR=…)
 	@exec .venv/bin/tracker serve
 
-test: tools browser postgresql check ## everything that must pass: check, then all tests, on both databases (ARGS='-k name')
+test: tools browser postgresql ## everything that must pass: check, and all tests on both databases (ARGS='-k name')
 	@mkdir -p build
-	@which="$(MARKS)"; for database in $(DATABASES); do \
+	@$(MAKE) check & checking=$$!; which="$(MARKS)"; for database in $(DATABASES); do \
 		echo "Tests on $$database"; \
 		TRACKER_TEST_DATABASE=$$database $(PY) -m pytest -m "$$which" --numprocesses=auto --dist=loadfile --durations=10 \
 			--junitxml=build/tests-$$database.xml $(ARGS) && \
-		$(PY) -c '$(NONE_SKIPPED)' build/tests-$$database.xml || exit 1; which="($(MARKS)) and not any_database"; \
-	done
+		$(PY) -c '$(NONE_SKIPPED)' build/tests-$$database.xml || { wait $$checking; exit 1; }; \
+		which="($(MARKS)) and not any_database"; \
+	done; wait $$checking
 
 check: tools ## format, lint and types
 	@echo "Checking format, lint and types"

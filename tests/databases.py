@@ -226,3 +226,8 @@ class PostgresDatabase:
 def of(data_dir: Path, *, like: Database | None = None) -> Database:
     """The database of a data folder, made when there is none: empty, or as another is, which nobody uses meanwhile."""
     return (PostgresDatabase if KIND == "postgresql" else SqliteFile)(data_dir, like)
+
+
+def examples(number: int) -> int:
+    """How many of its own a test of properties makes: most belong to the rule, not to the database it is kept in."""
+    return number if KIND == "sqlite" else number // 3

@@ -23,6 +23,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from tests.databases import examples
 from tests.serving import Server
 from tracker import clickid, conversions, days
 from tracker.claims import Sighting
@@ -170,7 +171,7 @@ def reports_of(order: str, cid: str, now_s: int) -> st.SearchStrategy[list[Said]
 
 
 @settings(
-    max_examples=150,
+    max_examples=examples(150),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
+from tests.databases import examples
 from tracker import claims, clickid, conversions, days, links
 from tracker.config import Settings
 from tracker.destinations import OwnDomain
@@ -281,7 +282,9 @@ _shifts = count(1)
 
 
 @given(hits=HAPPENED, cut=st.sampled_from([None, *filters.NAMES]))
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_every_table_adds_up_to_the_totals(
     session: Session, store: EventStore, workspace: Workspace, make_link: MakeLink, hits: Any, cut: str | None
 ) -> None:

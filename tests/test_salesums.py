@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, Table, select, text, update
 from sqlalchemy.orm import Session
 
+from tests.databases import examples
 from tracker import clickid, conversions, days, extensions, privacy, saleaudit, settling
 from tracker.claims import Sighting
 from tracker.config import Settings
@@ -155,7 +156,9 @@ def link_ids(make_link: Callable[..., Link], session: Session) -> list[int]:
 
 
 @given(steps=STEPS)
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_whatever_becomes_of_sales_the_sums_are_what_their_rows_add_up_to(
     session: Session,
     store: EventStore,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
+from tests.databases import examples
 from tracker.days import Span
 from tracker.events import Kind, Verdict
 from tracker.models import Conversion, Link
@@ -83,7 +84,9 @@ def stored(session: Session, links: list[Link], sales: list[dict[str, Any]]) -> 
     offset=st.sampled_from([0, 4, -20, 23]),
     step=st.sampled_from([4, DAY]),
 )
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_whatever_is_asked_for_is_what_was_sold(
     session: Session,
     make_link: MakeLink,

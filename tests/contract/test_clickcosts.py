@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from tests.contract.test_store import HOUR_MS, NOON_MS, _campaigns, append, drifts, event
+from tests.databases import examples
 from tracker import days
 from tracker.events import Kind, Verdict
 from tracker.stores import ClickCost, EventStore, Revision, StoredEvent
@@ -115,7 +116,9 @@ CHANGES = st.lists(st.tuples(st.integers(0, 39), st.sampled_from([Verdict.COUNTE
     changes=CHANGES,
     period=st.tuples(st.integers(0, 3 * 96), st.integers(0, 3 * 96)),
 )
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_period_costs_what_its_counted_clicks_said(
     store: EventStore,
     clicks: list[tuple[int, int, str, int | None, Verdict]],

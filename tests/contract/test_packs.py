@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.contract.test_select import DAY, HITS, LINKS, SELECTED, START, VALUES, made
 from tests.contract.test_store import HOUR_MS, NOON_MS, append, event
+from tests.databases import examples
 from tracker import days
 from tracker.config import Settings
 from tracker.days import Span
@@ -104,7 +105,9 @@ def empty(engine: Engine) -> None:
 
 
 @given(steps=STEPS, chosen=SELECTED, links=LINKS, of_link=st.booleans(), is_local=st.booleans())
-@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_whatever_has_happened_a_selection_is_that_of_the_raw_events(
     store: EventStore,
     raw: Callable[..., Selected],

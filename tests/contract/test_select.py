@@ -12,6 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.contract.test_store import HOUR_MS, NOON_MS, append, event
+from tests.databases import examples
 from tracker import days
 from tracker.days import Span
 from tracker.events import Kind, Verdict
@@ -55,7 +56,9 @@ def made(campaign: int, hits: list[Any]) -> list[StoredEvent]:
 
 
 @given(hits=HITS, chosen=SELECTED, links=LINKS)
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_selected_hits_are_those_that_have_all_the_values(
     store: EventStore, hits: list[Any], chosen: dict[str, int], links: frozenset[int] | None
 ) -> None:
@@ -84,7 +87,9 @@ def test_selected_hits_are_those_that_have_all_the_values(
 
 
 @given(hits=HITS)
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_rollups_and_raw_events_tell_the_same(store: EventStore, hits: list[Any]) -> None:
     campaign = next(_campaigns)
     append(store, *made(campaign, hits), segment=f"r{campaign}")

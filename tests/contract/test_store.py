@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 from sqlalchemy.event import listen
 
+from tests.databases import examples
 from tracker import days
 from tracker.events import Kind, Verdict
 from tracker.stores import (
@@ -156,7 +157,9 @@ def test_totals_tell_links_kinds_and_verdicts_apart(store: EventStore) -> None:
     instants=st.lists(st.tuples(st.integers(0, 5 * 96 - 1), st.integers(1, 3), st.booleans()), max_size=60),
     period=st.tuples(st.integers(0, 5 * 96), st.integers(0, 5 * 96)),
 )
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_period_sums_what_happened_in_it(
     store: EventStore, instants: list[tuple[int, int, bool]], period: tuple[int, int]
 ) -> None:
@@ -394,7 +397,9 @@ CHANGES = st.lists(st.tuples(st.integers(0, 39), st.sampled_from([Verdict.COUNTE
 
 
 @given(hits=st.lists(HITS, max_size=40), rounds=st.lists(CHANGES, max_size=3), is_forgotten=st.booleans())
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_whatever_is_revised_the_sums_are_those_of_the_events(
     store: EventStore,
     hits: list[tuple[int, int, int, bool]],
