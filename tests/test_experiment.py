@@ -305,6 +305,27 @@ def test_more_variants_ask_for_more_evidence() -> None:
     assert (turned.low, turned.high) == (-(six.pairs[0].high or 0), -(six.pairs[0].low or 0))
 
 
+def test_a_link_that_was_led_elsewhere_meanwhile_is_named(
+    api: Api, lab: Lab, make_link: MakeLink, owner: FlaskClient
+) -> None:
+    for code in ("one", "two"):
+        make_link(code=code, content=code)
+        lab.play(code, 30, 3, 1)
+    lab.load()
+    assert compared(api)["comparisons"][0]["destination_changed"] == {}
+    assert "led elsewhere" not in owner.get("/app/campaigns/spring-sale/variants").text
+    assert api("PATCH", "/links/two", {"title": "Only a name"}).status_code == 200
+    assert compared(api)["comparisons"][0]["destination_changed"] == {}
+    assert api("PATCH", "/links/two", {"destination": "https://shop.example/other"}).status_code == 200
+    asked = compared(api, links="one,two")["comparisons"][0]
+    assert (asked["differs"], list(asked["destination_changed"])) == (["content", "destination"], ["two"])
+    before = api("GET", "/links/one").json["destination"]
+    assert api("PATCH", "/links/two", {"destination": before}).status_code == 200
+    assert list(compared(api)["comparisons"][0]["destination_changed"]) == ["two"]
+    told = owner.get("/app/campaigns/spring-sale/variants").text
+    assert "two was led elsewhere within these days, last on" in told
+
+
 def test_rates_that_are_no_proportions_take_no_part() -> None:
     assert run([Rate(3, 2), Rate(1, 2)]) is None
     some = run([Rate(300, 200), Rate(50, 200), Rate(100, 200)])

@@ -18,6 +18,7 @@ from tracker import days
 from tracker.campaigning import WHO_MAX, ChangeEntry
 from tracker.destinations import text_refusal
 from tracker.errors import Invalid, NotFound, NotYours
+from tracker.extensions import in_list
 from tracker.models import ID_MAX, Campaign, Link, Workspace
 
 KINDS = ("link", "campaign", "budget", "cost", "rule", "workspace", "note")
@@ -221,6 +222,23 @@ def beside(session: Session, campaign: Campaign, entry: ChangeEntry, since_ms: i
         ChangeEntry.at_ms >= since_ms, ChangeEntry.at_ms < until_ms, ChangeEntry.id != entry.id
     )
     return _latest(session, query, campaign, OTHERS_MAX)[::-1]
+
+
+def destinations_changed(
+    session: Session, link_ids: Iterable[int], since_ms: int, until_ms: int
+) -> dict[int, datetime]:
+    """When each of these links was last led elsewhere, from one instant to before another; those that were not, not."""
+    query = select(ChangeEntry).where(
+        in_list(ChangeEntry.link_id, link_ids),
+        ChangeEntry.kind == "link",
+        ChangeEntry.at_ms >= since_ms,
+        ChangeEntry.at_ms < until_ms,
+    )
+    return {
+        entry.link_id: entry.at
+        for entry in session.scalars(query.order_by(ChangeEntry.at_ms))
+        if entry.link_id is not None and any(name == "destination" and was is not None for name, was, _ in entry.fields)
+    }
 
 
 def _latest(session: Session, query: Select[ChangeEntry], campaign: Campaign | None, limit: int) -> list[ChangeEntry]:

@@ -114,6 +114,7 @@ def _comparison(found: Comparison) -> dict[str, Any]:
         "begins": found.begins.isoformat(),
         "holds_at_every_look": found.is_whole,
         "some_are_younger": found.is_uneven,
+        "destination_changed": {code: day.isoformat() for code, day in found.moved.items()},
         "variants": [_variant(each) for each in found.variants],
         "left_out": found.left,
         "metrics": {metric: _trial(found, trial) for metric, trial in found.trials.items()},

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from tracker import days
+from tracker import changelog, days
 from tracker.days import BUCKET_MS, Span
 from tracker.errors import Invalid
 from tracker.events import Verdict
@@ -69,8 +69,10 @@ class Comparison:
     """Variants beside each other. `differs` names the fields they differ in, `same` the values of the others.
 
     `control` is the place of the variant that others are held against. `left` more variants had too little traffic to
-    be among them. `begins` is the local day since when all of them exist; `is_whole`: the period holds all days since,
-    so that its beginning was not moved while looking; `is_uneven`: it also holds days before, when some did not.
+    be among them. `moved` holds the links that were led elsewhere within these days, by their codes, and on which day
+    the last time: their rates are of more than one page. `begins` is the local day since when all of them exist;
+    `is_whole`: the period holds all days since, so that its beginning was not moved while looking; `is_uneven`: it
+    also holds days before, when some did not.
     """
 
     differs: tuple[str, ...]
@@ -83,6 +85,7 @@ class Comparison:
     is_uneven: bool
     left: int = 0
     ratio: SampleRatio | None = None
+    moved: Mapping[str, date] = field(default_factory=dict)
 
     @property
     def by(self) -> str:
@@ -160,9 +163,9 @@ def compare(
     found = asked_for(of_links, wish.links) if wish.links else differing_in_one(busiest)
     kept = sorted(found, key=lambda each: -each.traffic)[:COMPARISONS_MAX]
     _check(kept, wish)
-    people = _People(session, campaign.id, spans, kept)
+    people, moved = _People(session, campaign.id, spans, kept), _moved(session, spans, kept)
     return Experiment(
-        comparisons=[_comparison(each, people, shown, wish) for each in kept],
+        comparisons=[_comparison(each, people, moved, shown, wish) for each in kept],
         near=[] if wish.links else near(busiest, found),
         left=len(found) - len(kept),
         links=[group.links[0] for group in busiest[:CHOICES_MAX]],
@@ -232,7 +235,7 @@ class _People:
     """How many unique clicks of a link led to a conversion, told by the newest conversions of all links compared."""
 
     def __init__(self, session: Session, campaign_id: int, spans: Sequence[Span], kept: Sequence[Found]) -> None:
-        compared = {group.links[0].id for each in kept for members in each.variants.values() for group in members}
+        compared = {link.id for link in _links(kept)}
         newest = (
             select(conversions.c.link_id, conversions.c.click_id)
             .where(
@@ -268,7 +271,17 @@ class _People:
         return converted, estimated
 
 
-def _comparison(found: Found, people: _People, shown: Days, wish: Wish) -> Comparison:
+def _links(kept: Sequence[Found]) -> list[Link]:
+    return [group.links[0] for each in kept for members in each.variants.values() for group in members]
+
+
+def _moved(session: Session, spans: Sequence[Span], kept: Sequence[Found]) -> dict[int, datetime]:
+    ids = {link.id for link in _links(kept)}
+    since_ms, until_ms = spans[0].start * BUCKET_MS, spans[-1].end * BUCKET_MS
+    return changelog.destinations_changed(session, ids, since_ms, until_ms) if ids else {}
+
+
+def _comparison(found: Found, people: _People, moved: Mapping[int, datetime], shown: Days, wish: Wish) -> Comparison:
     by_traffic = sorted(found.variants.items(), key=lambda item: -size(item[1]))[:VARIANTS_MAX]
     converted, estimated = people.of(found)
     variants = [_variant(key, groups, converted, estimated) for key, groups in by_traffic]
@@ -288,6 +301,12 @@ def _comparison(found: Found, people: _People, shown: Days, wish: Wish) -> Compa
         is_whole=shown.first <= begins,
         is_uneven=shown.first < begins and shown.day_of(min(variant.since for variant in variants)) < begins,
         left=len(found.variants) - len(variants),
+        moved={
+            link.code: shown.day_of(moved[link.id])
+            for variant in variants
+            for link in variant.links
+            if link.id in moved
+        },
     )
     if len(wish.split) != len(variants):
         return comparison

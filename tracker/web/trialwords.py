@@ -165,6 +165,15 @@ def changed(differs: Sequence[str]) -> str | None:
     return f"{NUMBERS[len(differs)]} things changed, {named}: you will not know which one did it."
 
 
+def moved(comparison: Comparison) -> str | None:
+    """What to know where links were led elsewhere while they were compared; None where none was."""
+    if not comparison.moved:
+        return None
+    codes, last = _listed(list(comparison.moved)), formats.day(max(comparison.moved.values()))
+    were, their = ("was", "its rates are") if len(comparison.moved) == 1 else ("were", "their rates are")
+    return f"{codes} {were} led elsewhere within these days, last on {last}: {their} of more than one page."
+
+
 def title(comparison: Comparison) -> str:
     """What a comparison is headed by."""
     return _capital(FIELDS[comparison.differs[0]]) if len(comparison.differs) == 1 else "Chosen links"

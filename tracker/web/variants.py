@@ -200,7 +200,7 @@ def shown(comparison: Comparison, *, in_short: bool = False) -> Shown:
     notes = []
     if any(variant.is_estimated for variant in comparison.variants):
         notes.append(trialwords.estimated())
-    warning = trialwords.changed(comparison.differs)
+    warnings = (trialwords.changed(comparison.differs), trialwords.moved(comparison))
     return Shown(
         comparison=comparison,
         title=trialwords.title(comparison),
@@ -211,7 +211,7 @@ def shown(comparison: Comparison, *, in_short: bool = False) -> Shown:
             if (table := _table(comparison, metric, names, with_rows=not in_short or metric == comparison.main))
         ],
         missing=[text for metric in experiment.METRICS if (text := trialwords.missing(comparison, metric))],
-        warnings=[warning] if warning else [],
+        warnings=[text for text in warnings if text],
         notes=notes,
         ratio=trialwords.ratio(comparison.ratio, names, comparison.by) if comparison.ratio else None,
         codes=",".join(variant.links[0].code for variant in comparison.variants),
