@@ -124,7 +124,8 @@ def summary(report: CampaignReport, *, with_link: bool = True) -> Summary | None
     """What a campaign's page says of its variants, from the groups by link that its report has.
 
     None for a report that is cut down by filters, dated by conversions or without these groups: rates of people need
-    clicks and what became of these clicks. One small query reads who converted; the event store is not asked.
+    clicks and what became of these clicks. Two small queries read who converted and what was led elsewhere; the event
+    store is not asked.
     """
     groups = report.groups.get("link")
     if groups is None or report.filters.given or report.axis is not Axis.CLICK:
