@@ -14,12 +14,14 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from functools import cache
 from hashlib import blake2s
 from pathlib import Path
 from typing import Protocol
 
 import psycopg
+import pytest
 
 KIND = os.environ.get("TRACKER_TEST_DATABASE", "sqlite")
 PROGRAMS = Path("/usr/lib/postgresql")
@@ -231,3 +233,9 @@ def of(data_dir: Path, *, like: Database | None = None) -> Database:
 def examples(number: int) -> int:
     """How many of its own a test of properties makes: most belong to the rule, not to the database it is kept in."""
     return number if KIND == "sqlite" else number // 3
+
+
+def of_a_server(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test of a server that goes away, or that many share: of a file only the thorough run asks as much."""
+    marked: Callable[..., None] = pytest.mark.thorough(test) if KIND == "sqlite" else test
+    return marked

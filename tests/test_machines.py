@@ -14,6 +14,7 @@ from tracker.extensions import open_engine
 from tracker.stores import open_store
 
 
+@databases.of_a_server
 def test_what_one_machine_changes_the_other_does_and_both_count_into_one_report(tmp_path: Path) -> None:
     here, there = tmp_path / "here" / "data", tmp_path / "there" / "data"
     for folder in (here, there):

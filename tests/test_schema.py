@@ -214,6 +214,7 @@ def _rows(engine: Engine) -> dict[str, list[dict[str, Any]]]:
         }
 
 
+@databases.of_a_server
 def test_of_many_that_start_at_once_one_migrates_and_all_work(tmp_path: Path) -> None:
     database = databases.of(tmp_path / "data")
     command = [Server.COMMAND, "token", "create", "x"]

@@ -19,9 +19,6 @@ from tracker.config import Settings
 from tracker.extensions import open_engine
 from tracker.models import Report, Workspace
 
-# A file goes away more rarely than a server: `make test` leaves that one to `make crash`.
-pytestmark = [pytest.mark.thorough] if databases.KIND == "sqlite" else []
-
 AWAY_S = 3 * ROUNDS
 
 
@@ -44,6 +41,7 @@ def accept_signatures(database: databases.Database) -> str:
 
 
 @pytest.mark.timeout(300 + 20 * ROUNDS)
+@databases.of_a_server
 @pytest.mark.parametrize("how", ["stopped", "hanging"])
 def test_without_its_database_it_redirects_and_catches_up_afterwards(tmp_path: Path, how: str) -> None:
     database = databases.of(tmp_path / "data")
