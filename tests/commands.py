@@ -10,6 +10,7 @@ import atexit
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,16 +31,25 @@ def run(
     with tempfile.TemporaryDirectory() as folder, _one_at_a_time:
         ends = [Path(folder, name) for name in ("stdin", "stdout", "stderr")]
         ends[0].write_text(typed)
-        parent = _parent()
-        assert parent.stdin is not None
-        assert parent.stdout is not None
-        parent.stdin.write(json.dumps([arguments, environ, [str(end) for end in ends]]) + "\n")
-        parent.stdin.flush()
-        code = int(parent.stdout.readline())
+        try:
+            code = _ask(json.dumps([arguments, environ, [str(end) for end in ends]]))
+        except BaseException:  # a test's time is up: the answer to this one is not the next one's
+            os.killpg(_parent().pid, signal.SIGKILL)
+            _parent.cache_clear()
+            raise
         done = subprocess.CompletedProcess(arguments, code, ends[1].read_text(), ends[2].read_text())
     if check:
         done.check_returncode()
     return done
+
+
+def _ask(line: str) -> int:
+    parent = _parent()
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    parent.stdin.write(line + "\n")
+    parent.stdin.flush()
+    return int(parent.stdout.readline())
 
 
 @cache

@@ -14,7 +14,7 @@ from tests.serving import Server
 
 pytestmark = pytest.mark.any_database
 
-SALES = 210  # more than a slice
+SALES = 410  # more than two slices
 
 
 @pytest.fixture

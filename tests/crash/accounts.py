@@ -28,14 +28,16 @@ CONNECTIONS = 8
 # `make crash` sets more.
 ROUNDS = int(os.environ.get("TRACKER_CRASH_ROUNDS", "1"))
 LINK = {"destination": "https://shop.example/", "campaign": "crash", "source": "s", "medium": "m", "code": "crash"}
+# Between requests of a connection: some are on their way at any time, and the machine is not kept busy. Or it is.
+PAUSE_S = 0.01 if ROUNDS == 1 else 0
 SETTLE_WITHIN_S = 60 + 10 * ROUNDS
 
 
 @contextmanager
 def load(server: Server, seen: Path) -> Iterator[None]:
     key = server.api("GET", "/workspace")["key"]
-    command = [sys.executable, str(GENERATOR), str(server.port), LINK["code"], key, str(seen), str(CONNECTIONS)]
-    generator = subprocess.Popen(command)
+    words = (GENERATOR, server.port, LINK["code"], key, seen, CONNECTIONS, PAUSE_S)
+    generator = subprocess.Popen([sys.executable, *map(str, words)])
     try:
         yield
     finally:

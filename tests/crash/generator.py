@@ -1,6 +1,6 @@
 """Load from a process of its own: follows a link on kept-alive connections and writes down each answer it got.
 
-    python generator.py PORT CODE KEY FILE CONNECTIONS
+    python generator.py PORT CODE KEY FILE CONNECTIONS PAUSE_S
 
 Runs until it is ended. A line of FILE is the click id of one redirect whose answer arrived whole; `sale ` and a click
 id where a conversion pixel with that id as its order was answered; `refused ` and a status where no redirect came.
@@ -15,11 +15,9 @@ import time
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0"
 CLICKS_PER_SALE = 20
-# Enough that some request is always on its way, and a good deal less than keeps a machine busy.
-PAUSE_S = 0.01
 
 
-def follow(port: int, code: str, key: str, path: str) -> None:
+def follow(port: int, code: str, key: str, path: str, pause_s: float) -> None:
     with open(path, "a", encoding="ascii", buffering=1) as seen:
         clicks = 0
         while True:
@@ -33,7 +31,7 @@ def follow(port: int, code: str, key: str, path: str) -> None:
 
             try:
                 while True:
-                    time.sleep(PAUSE_S)
+                    time.sleep(pause_s)
                     answer = get(f"/{code}")
                     if answer.status != 302:
                         seen.write(f"refused {answer.status}\n")
@@ -55,5 +53,7 @@ def follow(port: int, code: str, key: str, path: str) -> None:
 if __name__ == "__main__":
     port, code, key, path, connections = int(sys.argv[1]), *sys.argv[2:5], int(sys.argv[5])
     for number in range(connections):
-        threading.Thread(target=follow, args=(port, code, key, f"{path}.{number}"), daemon=True).start()
+        threading.Thread(
+            target=follow, args=(port, code, key, f"{path}.{number}", float(sys.argv[6])), daemon=True
+        ).start()
     threading.Event().wait()

@@ -66,7 +66,7 @@ def context(
     shown = breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN
     inside = dict(INSIDE_NOTHING)
     if not is_shared:
-        inside = _inside(workspace, campaign, found, now)
+        inside |= _inside(workspace, campaign, found, now)
         if choice.shows_today:
             today = campaign_report.today(workspace, now)
             inside["today"] = campaign_report.counts(*of, today, filters=wanted, axis=axis)
@@ -108,7 +108,6 @@ INSIDE_NOTHING: Mapping[str, Any] = {
 def _inside(workspace: Workspace, campaign: Campaign, found: CampaignReport, now: datetime) -> dict[str, Any]:
     session, zone = db.session(), ZoneInfo(workspace.timezone)
     return {
-        "today": None,
         "attribution": _attribution(campaign, found, zone),
         "benchmark": _standing(workspace, campaign, found, now),
         "markers": changelog.markers(session, campaign, found.period, zone),

@@ -170,8 +170,10 @@ def moved(comparison: Comparison) -> str | None:
     if not comparison.moved:
         return None
     codes, last = _listed(list(comparison.moved)), formats.day(max(comparison.moved.values()))
-    were, their = ("was", "its rates are") if len(comparison.moved) == 1 else ("were", "their rates are")
-    return f"{codes} {were} led elsewhere within these days, last on {last}: {their} of more than one page."
+    were, their = ("was", "its") if len(comparison.moved) == 1 else ("were", "their")
+    return (
+        f"{codes} {were} led elsewhere within these days, last on {last}: {their} rates may be of more than one page."
+    )
 
 
 def title(comparison: Comparison) -> str:
