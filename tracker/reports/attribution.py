@@ -77,16 +77,24 @@ class Attribution:
 
 
 def build(
-    session: Session, campaign_id: int, spans: Sequence[Span], links: frozenset[int] | None = None
+    session: Session,
+    campaign_id: int,
+    spans: Sequence[Span],
+    links: frozenset[int] | None = None,
+    known: Iterable[Link] = (),
 ) -> Attribution:
-    """Credits of touches in a period, of all links or of these. Touches carry the date, as clicks do elsewhere."""
+    """Credits of touches in a period, of all links or of these. Touches carry the date, as clicks do elsewhere.
+
+    `known` links are not read again.
+    """
     sums: dict[int, dict[Model, list[tuple[str, int, int]]]] = {}
     for model, link_id, currency, millionths, minor in _read(session, campaign_id, spans[0].start, spans[-1].end):
         if links is None or link_id in links:
             sums.setdefault(link_id, {}).setdefault(Model(model), []).append((currency, int(millionths), int(minor)))
     by_link = {link_id: {model: _credit(of.get(model, ())) for model in Model} for link_id, of in sums.items()}
-    known = {link.id: link for link in _links(session, sorted(by_link))}
-    compared = [Compared([known[link_id]], of) for link_id, of in by_link.items() if link_id in known]
+    found = {link.id: link for link in known}
+    found |= {link.id: link for link in _links(session, sorted(by_link.keys() - found.keys()))}
+    compared = [Compared([found[link_id]], of) for link_id, of in by_link.items() if link_id in found]
     compared = [each for each in compared if any(of.millionths or any(of.minor.values()) for of in each.of.values())]
     compared.sort(key=lambda each: (-_most(each), each.links[0].id))
     return Attribution(Compared([], _added(by_link.values())), compared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
@@ -79,7 +79,7 @@ class CampaignReport:
     as_of: datetime
     totals: metrics.Totals
     series: list[Point]
-    groups: dict[str, list[Group]]
+    groups: Mapping[str, Sequence[Group]]
     previous_period: Period | None
     previous: metrics.Totals | None
     previous_series: list[Point] | None
@@ -207,7 +207,7 @@ def build(
         steps = maturity.marked(steps, curve, period.last, ZoneInfo(workspace.timezone), now)
     by_links = any(name in LINK_FIELDS for name in group_by)
     links = [link for link in _links(session, campaign, facts.links) if filters.fits(link)] if by_links else []
-    groups = {
+    groups: Mapping[str, Sequence[Group]] = {
         name: by_dimension(facts, found, name) if name in DIMENSIONS else by_field(links, facts, name)
         for name in group_by
     }

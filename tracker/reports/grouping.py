@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from tracker.events import Kind
 from tracker.models import Link
 from tracker.reports import metrics
 from tracker.reports.facts import NO_LINK, Facts
 from tracker.reports.filters import DIMENSIONS, LINK_FIELDS
-from tracker.stores import Cell, Part
+from tracker.stores import Cell
 
 NOTHING = metrics.Sales()
+Hits = tuple[int, int, int]  # impressions, clicks and unique clicks
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +50,60 @@ def by_field(links: list[Link], facts: Facts, name: str) -> list[Group]:
     return _by_traffic(groups)
 
 
-def by_dimension(facts: Facts, totals: metrics.Totals, name: str) -> list[Group]:
+class HitGroups(Sequence[Group]):
+    """Hits by a value of theirs, the busiest first, those without a value last: each put together when it is asked for.
+
+    A dimension may have hundreds of values, of which a page shows ten.
+    """
+
+    def __init__(self, hits: Sequence[tuple[str | None, Hits, metrics.Sales]], *, comparable: bool) -> None:
+        self._hits, self._comparable = hits, comparable
+
+    def __len__(self) -> int:
+        return len(self._hits)
+
+    @overload
+    def __getitem__(self, at: int) -> Group: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Group]: ...
+    def __getitem__(self, at: int | slice) -> Group | list[Group]:
+        if isinstance(at, slice):
+            return [self._group(*of) for of in self._hits[at]]
+        return self._group(*self._hits[at])
+
+    def _group(self, key: str | None, hits: Hits, sales: metrics.Sales) -> Group:
+        return Group(key, metrics.of_hits(*hits, sales, comparable=self._comparable), [])
+
+
+def by_dimension(facts: Facts, totals: metrics.Totals, name: str) -> HitGroups:
     """Hits by a value of theirs. Those without one make the last group, so that all groups add up to the totals."""
     parts, sales = facts.parts[DIMENSIONS[name]], facts.sales_of[DIMENSIONS[name]]
-    comparable = totals.ctr.hits == totals.clicks
-    by_value: dict[str, list[Part]] = {value: [] for value in sales if value is not None}
-    for part in parts:
-        by_value.setdefault(part.value, []).append(part)
-    groups = [
-        Group(value, metrics.of_parts(members, sales.get(value, metrics.Sales()), comparable=comparable), [])
-        for value, members in by_value.items()
+    sums: dict[str, list[int]] = {value: [0, 0, 0] for value in sales if value is not None}
+    for value, kind, n, unique_n in parts:
+        three = sums.setdefault(value, [0, 0, 0])
+        if kind == Kind.IMPRESSION:
+            three[0] += n
+        elif kind == Kind.CLICK:
+            three[1] += n
+            three[2] += unique_n
+    hits: list[tuple[str | None, Hits, metrics.Sales]] = [
+        (value, (seen, clicked, unique), sales.get(value, NOTHING)) for value, (seen, clicked, unique) in sums.items()
     ]
-    left = _left(totals, groups)
-    groups = _by_traffic(groups)
-    if None in sales or any(part.n for part in left):
-        rest = metrics.of_parts(left, sales.get(None, metrics.Sales()), comparable=comparable)
-        groups.append(Group(None, rest, []))
-    return groups
+    hits.sort(key=lambda of: (-of[1][1], -of[1][0], of[0]))
+    left = _left(totals, [of for _, of, _ in hits])
+    if None in sales or any(left):
+        hits.append((None, left, sales.get(None, NOTHING)))
+    return HitGroups(hits, comparable=totals.ctr.hits == totals.clicks)
 
 
-def _left(totals: metrics.Totals, groups: list[Group]) -> list[Part]:
+def _left(totals: metrics.Totals, grouped: Iterable[Hits]) -> Hits:
     """The hits of the totals that are in no group. Never fewer than none: totals were read a moment before."""
-
-    def rest(name: str) -> int:
-        grouped: int = sum(getattr(group.totals, name) for group in groups)
-        return max(int(getattr(totals, name)) - grouped, 0)
-
-    return [
-        Part("", int(Kind.IMPRESSION), rest("impressions"), 0),
-        Part("", int(Kind.CLICK), rest("clicks"), rest("unique_clicks")),
-    ]
+    seen, clicked, unique = (sum(column) for column in zip((0, 0, 0), *grouped, strict=True))
+    return (
+        max(totals.impressions - seen, 0),
+        max(totals.clicks - clicked, 0),
+        max(totals.unique_clicks - unique, 0),
+    )
 
 
 def _by_traffic(groups: list[Group]) -> list[Group]:

@@ -70,8 +70,17 @@ class _Sale:
     currency: str
 
 
-def build(session: Session, campaign_id: int, spans: Sequence[Span], links: frozenset[int] | None = None) -> Journeys:
-    """Of a campaign's conversions that count, by the day of their click; of all links, or of these."""
+def build(
+    session: Session,
+    campaign_id: int,
+    spans: Sequence[Span],
+    links: frozenset[int] | None = None,
+    known: Iterable[Link] = (),
+) -> Journeys:
+    """Of a campaign's conversions that count, by the day of their click; of all links, or of these.
+
+    `known` links are not read again.
+    """
     newest = _newest(campaign_id, spans[0].start * BUCKET_MS, spans[-1].end * BUCKET_MS, links)
     found = [_Sale(row[0], int(row[1]), row[2] or 0, row[3] or "") for row in session.execute(newest)]
     sales = found[:SAMPLE_MAX]
@@ -79,7 +88,7 @@ def build(session: Session, campaign_id: int, spans: Sequence[Span], links: froz
         looked_at=len(sales),
         is_sample=len(found) > SAMPLE_MAX,
         delay=_delay(sorted(sale.delay_ms for sale in sales)),
-        paths=_paths(session, newest, sales),
+        paths=_paths(session, newest, sales, known),
     )
 
 
@@ -117,7 +126,7 @@ def _delay(delays_ms: Sequence[int]) -> Delay | None:
     )
 
 
-def _paths(session: Session, newest: Any, sales: Sequence[_Sale]) -> list[Way]:
+def _paths(session: Session, newest: Any, sales: Sequence[_Sale], known: Iterable[Link]) -> list[Way]:
     """Paths of these sales. One that has none stored yet is left out; its turn comes with the loader's next."""
     by_id = {sale.id: sale for sale in sales}
     # Asked for by the query that found them: a thousand numbers in a list cost more than finding them twice.
@@ -132,7 +141,8 @@ def _paths(session: Session, newest: Any, sales: Sequence[_Sale]) -> list[Way]:
     if len(rows) == TOUCHES_READ_MAX:
         # The last one may have been cut off.
         rows = [row for row in rows if row[0] != rows[-1][0]]
-    placements = _placements(session, {row[1] for row in rows})
+    placements = {link.id: (link.source, link.medium) for link in known}
+    placements |= _placements(session, {row[1] for row in rows} - placements.keys())
     counts: dict[tuple[tuple[Placement, ...], int], list[_Sale]] = {}
     for conversion_id, touches in groupby(rows, key=lambda row: int(row[0])):
         key = _shown([place for place, _ in groupby(placements[row[1]] for row in touches)])
@@ -147,7 +157,9 @@ def _shown(steps: list[Placement]) -> tuple[tuple[Placement, ...], int]:
     return (steps[0], *steps[-(STEPS_MAX - 1) :]), len(steps) - STEPS_MAX
 
 
-def _placements(session: Session, ids: Iterable[int]) -> dict[int, Placement]:
+def _placements(session: Session, ids: set[int]) -> dict[int, Placement]:
+    if not ids:
+        return {}
     query = select(Link.id, Link.source, Link.medium).where(in_list(Link.id, ids))
     return {row[0]: (row[1], row[2]) for row in session.execute(query)}
 

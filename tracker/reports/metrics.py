@@ -9,7 +9,7 @@ from decimal import Decimal
 from tracker.events import Kind, Verdict
 from tracker.money import Money, Price, price
 from tracker.reports.statistics import wilson
-from tracker.stores import Cell, Part
+from tracker.stores import Cell
 
 # The README's table of metrics is held to this one by a test.
 DEFINITIONS = {
@@ -176,19 +176,12 @@ def totals(cells: Iterable[Cell], sales: Mapping[int, Sales], *, of_link: bool =
     )
 
 
-def of_parts(parts: Iterable[Part], sales: Sales, *, comparable: bool) -> Totals:
+def of_hits(seen: int, clicked: int, unique: int, sales: Sales, *, comparable: bool) -> Totals:
     """The metrics of hits that share a value of a dimension. What was left out is not known by value.
 
     `comparable`: every click came by a link that has impressions. Else there is no CTR: which link a hit of this value
     was on is not known, and so not which to leave out.
     """
-    seen = clicked = unique = 0
-    for part in parts:
-        if part.kind == Kind.IMPRESSION:
-            seen += part.n
-        elif part.kind == Kind.CLICK:
-            clicked += part.n
-            unique += part.unique_n
     return Totals(
         impressions=seen,
         clicks=clicked,

@@ -74,7 +74,7 @@ def sums(
         query, given = over(sale_quarters, sale_days, ("link_id", "currency"), of, start, end)
     return [
         Sum(link_id, currency or None, *map(int, added))
-        for link_id, currency, *added in session.execute(query, given)
+        for link_id, currency, *added in session.execute(query, given).all()
         if any(added) and (selection.links is None or link_id in selection.links)
     ]
 
@@ -87,7 +87,7 @@ def of_campaigns(
     for at in range(0, len(campaign_ids), CAMPAIGNS_AT_ONCE):
         of: Of = {"campaign_id": padded(sorted(campaign_ids[at : at + CAMPAIGNS_AT_ONCE])), "axis": int(axis)}
         query, given = over(sale_quarters, sale_days, ("campaign_id", "currency"), of, start, end)
-        for campaign_id, currency, n, minor, *_, approved in session.execute(query, given):
+        for campaign_id, currency, n, minor, *_, approved in session.execute(query, given).all():
             if n:
                 had, money, were = found.get(campaign_id, (0, {}, 0))
                 if currency:
@@ -152,7 +152,7 @@ def breakdowns(
     of: Of = {"campaign_id": campaign_id, "dimension": tuple(map(int, dimensions))}
     query, given = over(sale_parts, sale_part_days, ("dimension", "value", "currency"), of, start, end)
     found: dict[int, list[Sold]] = {dimension: [] for dimension in dimensions}
-    for dimension, value, currency, n, minor in session.execute(query, given):
+    for dimension, value, currency, n, minor in session.execute(query, given).all():
         if n:
             found[dimension].append(Sold(value or None, currency or None, int(n), int(minor)))
     return {dimension: found[dimension] for dimension in dimensions}
@@ -249,7 +249,7 @@ def series(
         if selection.links is not None:
             where.append(in_list(table.c.link_id, selection.links))
     index = ((bucket + span.offset) // literal(step, literal_execute=True)).label("step")
-    found = session.execute(select(index, n).where(*where).group_by(index))
+    found = session.execute(select(index, n).where(*where).group_by(index)).all()
     return [(int(step), int(n)) for step, n in found if n]
 
 
@@ -286,5 +286,5 @@ def by_day(
             where.append(in_list(link_id, selection.links))
     day = ((bucket + span.offset) // literal(DAY, literal_execute=True)).label("day")
     query = select(day, link_id, currency, minor).where(*where, currency.in_(sorted(currencies)))
-    found = session.execute(query.group_by(day, link_id, currency))
+    found = session.execute(query.group_by(day, link_id, currency)).all()
     return [DaySum(int(day), int(link), code, int(n)) for day, link, code, n in found]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import cast
 
 from sqlalchemy import Connection, Engine, Table, func, literal, or_, select
@@ -48,6 +48,7 @@ PRUNED_BEFORE = "pruned_before_ms"
 
 marks = cast(Table, StoreMark.__table__)
 SHOWN = (Kind.IMPRESSION, Kind.CLICK)
+TEXTS_MAX = 10_000  # kept in memory
 VIEWS_MAX = 20_000  # impressions of the visitors looked for, the latest
 
 
@@ -57,6 +58,7 @@ class SqlReader:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._dialect = dialect_of(engine)
+        self._texts: dict[int, str] = {}
 
     def totals(self, campaign_id: int, start: int, end: int) -> list[Cell]:
         keys = ("link_id", "kind", "verdict")
@@ -86,7 +88,8 @@ class SqlReader:
                         )
                         .group_by(steps.campaign_id, index)
                     )
-                    found += [CampaignStep(c, span.offset, i, int(n)) for c, i, n in connection.execute(query)]
+                    rows = connection.execute(query).all()
+                    found += [CampaignStep(c, span.offset, i, int(n)) for c, i, n in rows]
         return found
 
     def breakdowns(
@@ -94,8 +97,7 @@ class SqlReader:
     ) -> dict[Dimension, list[Part]]:
         of: Of = {"campaign_id": campaign_id, "dimension": tuple(map(int, dimensions))}
         found = self._sums(rollup_parts, rollup_part_days, ("dimension", "value_id", "kind"), of, start, end)
-        with self._engine.connect() as connection:
-            names = texts_by_id(connection, (row[1] for row in found))
+        names = self._names(row[1] for row in found)
         parts: dict[int, list[Part]] = {dimension: [] for dimension in dimensions}
         for dimension, value, kind, n, unique_n in found:
             if n and kind in SHOWN:
@@ -105,16 +107,14 @@ class SqlReader:
     def click_costs(self, campaign_id: int, start: int, end: int) -> list[ClickCost]:
         keys = ("link_id", "currency_id")
         found = self._sums(cost_quarters, cost_days, keys, {"campaign_id": campaign_id}, start, end)
-        with self._engine.connect() as connection:
-            names = texts_by_id(connection, (currency for _, currency, *_ in found))
+        names = self._names(currency for _, currency, *_ in found)
         return [ClickCost(link, names[currency], *sums) for link, currency, *sums in found if any(sums)]
 
     def click_costs_of(self, campaign_ids: Sequence[int], start: int, end: int) -> list[CampaignCost]:
         keys, found = ("campaign_id", "currency_id"), []
         for chunk in chunks(sorted(campaign_ids)):
             found += self._sums(cost_quarters, cost_days, keys, {"campaign_id": padded(chunk)}, start, end)
-        with self._engine.connect() as connection:
-            names = texts_by_id(connection, (currency for _, currency, *_ in found))
+        names = self._names(currency for _, currency, *_ in found)
         return [CampaignCost(campaign, names[currency], micros) for campaign, currency, n, micros, _ in found if n]
 
     def select(
@@ -139,7 +139,19 @@ class SqlReader:
         """Sums by `keys` over the buckets from `start` to before `end`: whole UTC days from the coarser rollup."""
         query, given = over(fine, coarse, keys, of, start, end)
         with self._engine.connect() as connection:
-            return [tuple(map(int, row)) for row in connection.execute(query, given)]
+            # Fetched at once, as all that may be long here: row by row SQLAlchemy takes twice the time of the query.
+            return [tuple(map(int, row)) for row in connection.execute(query, given).all()]
+
+    def _names(self, ids: Iterable[int]) -> Mapping[int, str]:
+        """Texts by their ids. Neither ever changes, so those that were read are kept, up to TEXTS_MAX."""
+        known, wanted = self._texts, set(ids)
+        if missing := wanted.difference(known):
+            with self._engine.connect() as connection:
+                found = texts_by_id(connection, missing)
+            # A new one each time, for other threads may be reading this one.
+            kept = known if len(known) + len(found) <= TEXTS_MAX else {each: known[each] for each in wanted - missing}
+            known = self._texts = {**kept, **found}
+        return known
 
     def series(
         self, campaign_id: int, spans: Sequence[Span], step: int, links: frozenset[int] | None = None
@@ -161,7 +173,7 @@ class SqlReader:
                     )
                     .group_by(index, steps.kind)
                 )
-                found += [Step(span.offset, i, kind, int(n)) for i, kind, n in connection.execute(query)]
+                found += [Step(span.offset, i, kind, int(n)) for i, kind, n in connection.execute(query).all()]
         return found
 
     def flows(self, campaign_ids: Collection[int], runs: Sequence[tuple[int, int]]) -> list[Flow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tracker.reports.campaign import CampaignReport
@@ -79,11 +79,12 @@ def tables(report: CampaignReport, only: str | None) -> list[Breakdown]:
     ]
 
 
-def _table(name: str, groups: list[Group], shown: int, has_ctr: bool) -> Breakdown:
-    top = max((group.totals.clicks for group in groups), default=0)
-    known = [group for group in groups if group.key is not None]
-    unknown = [group for group in groups if group.key is None]
-    rows = [_row(name, group, top) for group in (*known[:shown], *unknown)]
+def _table(name: str, groups: Sequence[Group], shown: int, has_ctr: bool) -> Breakdown:
+    """The busiest stand first; hits without a value stand last, links without one anywhere."""
+    known = [group for group in groups[: shown + 1] if group.key is not None][:shown]
+    unknown = [group for group in (groups[-1:] if name in DIMENSIONS else groups) if group.key is None]
+    top = max((group.totals.clicks for group in (*known[:1], *unknown)), default=0)
+    rows = [_row(name, group, top) for group in (*known, *unknown)]
     title, first = words.DIMENSIONS.get(name) or (words.FIELD_TITLES[name], words.FIELDS[name])
     return Breakdown(name, title, first, rows, len(groups), has_ctr)
 

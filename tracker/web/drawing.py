@@ -170,7 +170,7 @@ def bands(report: CampaignReport) -> dict[str, Band | None]:
     return found
 
 
-def groups(found: list[Group], shown_max: int = GROUPS_SHOWN) -> GroupTable:
+def groups(found: Sequence[Group], shown_max: int = GROUPS_SHOWN) -> GroupTable:
     shown = found[:shown_max]
     ctr_top = geometry.band_top(group.totals.ctr for group in shown)
     conversion_top = geometry.band_top(group.totals.conversion_rate for group in shown)

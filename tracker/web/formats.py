@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -12,7 +13,7 @@ from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_interval, format_skeleton, format_timedelta
 from babel.numbers import format_currency, format_decimal
 from babel.units import format_unit
-from flask import Flask, g, has_app_context, has_request_context, request
+from flask import Flask, g, has_request_context, request
 
 from tracker import clickcost, days
 from tracker.models import Workspace
@@ -33,6 +34,8 @@ SMALL_POINTS = 0.001
 SHORT_MAX = 80  # characters of an address
 SMALL_PRICE = 10  # in minor units
 
+_number_locale: ContextVar[Locale | None] = ContextVar("number_locale", default=None)
+
 
 @lru_cache(maxsize=512)
 def _locale_of(tag: str) -> Locale | None:
@@ -44,15 +47,20 @@ def _locale_of(tag: str) -> Locale | None:
 
 def number_locale() -> Locale:
     """The first of the browser's languages that is known: digits are grouped its way. Found once for each request."""
-    # One look and not three: a page asks for it a thousand times.
-    found: Locale | None = g.get("number_locale") if has_app_context() else None
+    # A variable of our own, not one of Flask's: a page asks for it a thousand times.
+    found = _number_locale.get()
     if found is not None:
         return found
     if not has_request_context():
         return ENGLISH
     tags = list(request.accept_languages.values())[:LANGUAGES_READ_MAX]
-    found = g.number_locale = next(filter(None, map(_locale_of, tags)), ENGLISH)
+    found = next(filter(None, map(_locale_of, tags)), ENGLISH)
+    _number_locale.set(found)
     return found
+
+
+def _forget_locale(_: BaseException | None = None) -> None:
+    _number_locale.set(None)
 
 
 def date_locale() -> Locale:
@@ -338,3 +346,4 @@ def register(app: Flask) -> None:
     )
     app.jinja_env.filters.update({function.__name__: function for function in filters})
     app.jinja_env.globals.update(words=words, this_zone=zone)
+    app.teardown_request(_forget_locale)
