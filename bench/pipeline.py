@@ -57,13 +57,13 @@ def run(few: int, many: int, edge_per_core: float) -> list[Row]:
             page_few = page_s(settings)
             _load(settings, engine, made, many - few, chance)
             sales.make(engine)
-            page_many = page_s(settings)
+            page_many, page_kept = page_s(settings), page_s(settings, is_kept=True)
             size = size_of(settings) / many
             # As it comes in under load, which is what the edge's rate is: some thousand hits a second.
             rate = _load(settings, engine, made, RATED, chance, within_ms=RATED_MS)
         engine.dispose()
     wanted = f"≤ 60 ms, ≤ 1.3 × at {few:,}"
-    measured = f"{page_many * 1000:.0f} ms against {page_few * 1000:.0f} ms"
+    measured = f"{page_many * 1000:.0f} ms against {page_few * 1000:.0f} ms; {page_kept * 1000:.0f} ms where it is kept"
     growth = page_many / page_few
     loader = rate / edge_per_core
     return [
@@ -130,14 +130,19 @@ def _event(places: list[tuple[int, str]], at_ms: int, chance: random.Random) -> 
     )
 
 
-def page_s(settings: Settings, query: str = "") -> float:
-    """The median time that the campaign's page takes in the server, a signed-in owner looking."""
+def page_s(settings: Settings, query: str = "", *, is_kept: bool = False) -> float:
+    """The median time that the campaign's page takes in the server, a signed-in owner looking.
+
+    It is put together anew each time, unless `is_kept`: then nothing was stored since somebody looked before.
+    """
     app = create_app(settings)
     app.config["WTF_CSRF_ENABLED"] = False
     client = app.test_client()
     client.post("/app/login", data={"email": OWNER, "password": PASSWORD})
     spent = []
     for _ in range(LOOKS):
+        if not is_kept:
+            app.extensions["tracker_kept"].clear()
         started = time.perf_counter()
         response = client.get("/app/campaigns/bench", query_string=query)
         spent.append(time.perf_counter() - started)

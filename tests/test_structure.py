@@ -44,7 +44,7 @@ ROWS = (
     ("migrations",),
     ("reported", "campaigning"),
     ("models", "sums", "summing"),
-    ("config", "extensions", "fetching", "metering"),
+    ("config", "dataversion", "extensions", "fetching", "metering"),
     ("sheets", "answers"),
     ("errors", "events", "losses"),
     ("customers", "clickcost"),

@@ -101,6 +101,12 @@ def in_list(column: Any, numbers: Iterable[int]) -> ColumnElement[bool]:
     return condition
 
 
+def listed(column: Any, name: str) -> ColumnElement[bool]:
+    """The same of numbers that are given under this name when the statement runs, so that it can be kept."""
+    condition: ColumnElement[bool] = column.in_(bindparam(name, expanding=True, literal_execute=True))
+    return condition
+
+
 def insert_into(dialect: str, table: Any) -> Any:
     """An INSERT that knows ON CONFLICT: SQLAlchemy keeps one for each database that has it."""
     return {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect](table)

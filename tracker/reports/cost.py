@@ -6,15 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import Date, Executable, and_, bindparam, case, func, select
 from sqlalchemy.orm import Session
 
 from tracker import costs, days, rates
 from tracker.campaigning import Cost
 from tracker.days import Span
-from tracker.extensions import in_list
+from tracker.extensions import listed
 from tracker.models import Workspace
 from tracker.money import Money
 from tracker.rates import Piece, Purse, Table, micros
@@ -226,19 +227,25 @@ def _entries(
     session: Session, workspace: Workspace, campaign_ids: Sequence[int], first: date, last: date
 ) -> Sequence[Any]:
     """Entries that lie in the period wholly, in the workspace's currency, are added up in the database."""
-    inside = and_(Cost.first_on >= first, Cost.last_on <= last, Cost.currency == workspace.currency)
+    given = {"first": first, "last": last, "base": workspace.currency, "campaigns": sorted(campaign_ids)}
+    return session.execute(_entries_query(), given).all()
+
+
+@cache
+def _entries_query() -> Executable:
+    first, last = bindparam("first", type_=Date), bindparam("last", type_=Date)
+    inside = and_(Cost.first_on >= first, Cost.last_on <= last, Cost.currency == bindparam("base"))
     keys = (Cost.campaign_id, Cost.link_id, Cost.source, Cost.currency)
-    query = (
+    return (
         select(
             *keys,
             func.min(Cost.first_on).label("first_on"),
             func.max(Cost.last_on).label("last_on"),
             func.sum(Cost.minor).label("minor"),
         )
-        .where(in_list(Cost.campaign_id, campaign_ids), Cost.first_on <= last, Cost.last_on >= first)
+        .where(listed(Cost.campaign_id, "campaigns"), Cost.first_on <= last, Cost.last_on >= first)
         .group_by(*keys, case((inside, 0), else_=Cost.id))
     )
-    return session.execute(query).all()
 
 
 def _spread(entries: Iterable[Any], table: Table, first: date, last: date) -> Iterator[tuple[int, Line]]:

@@ -10,16 +10,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from tracker import changelog, days
 from tracker.days import BUCKET_MS, Span
 from tracker.errors import Invalid
 from tracker.events import Verdict
-from tracker.extensions import in_list
+from tracker.extensions import in_list, listed
 from tracker.models import Campaign, Link, Workspace
 from tracker.reports import trial
 from tracker.reports.campaign import DAYS_MAX, Period
@@ -235,23 +237,10 @@ class _People:
     """How many unique clicks of a link led to a conversion, told by the newest conversions of all links compared."""
 
     def __init__(self, session: Session, campaign_id: int, spans: Sequence[Span], kept: Sequence[Found]) -> None:
-        compared = {link.id for link in _links(kept)}
-        newest = (
-            select(conversions.c.link_id, conversions.c.click_id)
-            .where(
-                conversions.c.campaign_id == campaign_id,
-                conversions.c.click_at_ms >= spans[0].start * BUCKET_MS,
-                conversions.c.click_at_ms < spans[-1].end * BUCKET_MS,
-                in_list(conversions.c.link_id, compared),
-                COUNTS,
-                WITHIN,
-            )
-            .order_by(conversions.c.click_at_ms.desc())
-            .limit(CONVERSIONS_READ_MAX)
-            .subquery()
-        )
-        query = select(newest.c.link_id, func.count(), func.count(newest.c.click_id.distinct()))
-        found = session.execute(query.group_by(newest.c.link_id)) if compared else ()
+        compared = sorted({link.id for link in _links(kept)})
+        given: dict[str, Any] = {"start_ms": spans[0].start * BUCKET_MS, "end_ms": spans[-1].end * BUCKET_MS}
+        given |= {"campaign": campaign_id, "links": compared}
+        found = session.execute(_newest(CONVERSIONS_READ_MAX), given).all() if compared else ()
         self._read = {link_id: (n, clicks) for link_id, n, clicks in found}
 
     def of(self, found: Found) -> tuple[dict[int, int], bool]:
@@ -269,6 +258,27 @@ class _People:
             people = round(totals.conversions * share) if estimated else read[link_id][1]
             converted[link_id] = min(people, totals.unique_clicks)
         return converted, estimated
+
+
+@cache
+def _newest(limit: int) -> Select[Any]:
+    """By link: how many of the newest conversions, and of how many clicks they are. Put together once."""
+    newest = (
+        select(conversions.c.link_id, conversions.c.click_id)
+        .where(
+            conversions.c.campaign_id == bindparam("campaign"),
+            conversions.c.click_at_ms >= bindparam("start_ms"),
+            conversions.c.click_at_ms < bindparam("end_ms"),
+            listed(conversions.c.link_id, "links"),
+            COUNTS,
+            WITHIN,
+        )
+        .order_by(conversions.c.click_at_ms.desc())
+        .limit(limit)
+        .subquery()
+    )
+    query = select(newest.c.link_id, func.count(), func.count(newest.c.click_id.distinct()))
+    return query.group_by(newest.c.link_id)
 
 
 def _links(kept: Sequence[Found]) -> list[Link]:

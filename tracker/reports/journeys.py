@@ -5,15 +5,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from statistics import quantiles
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Executable, bindparam, select
 from sqlalchemy.orm import Session
 
 from tracker.days import BUCKET_MS, Span
-from tracker.extensions import in_list
+from tracker.extensions import in_list, listed
 from tracker.models import Conversion, Link
 from tracker.money import Money
 from tracker.reported import Touch
@@ -81,34 +82,49 @@ def build(
 
     `known` links are not read again.
     """
-    newest = _newest(campaign_id, spans[0].start * BUCKET_MS, spans[-1].end * BUCKET_MS, links)
-    found = [_Sale(row[0], int(row[1]), row[2] or 0, row[3] or "") for row in session.execute(newest)]
+    given: dict[str, Any] = {"start_ms": spans[0].start * BUCKET_MS, "end_ms": spans[-1].end * BUCKET_MS}
+    given |= {"campaign": campaign_id} | ({} if links is None else {"links": sorted(links)})
+    newest, touches = _queries(of_links=links is not None)
+    found = [_Sale(row[0], int(row[1]), row[2] or 0, row[3] or "") for row in session.execute(newest, given).all()]
     sales = found[:SAMPLE_MAX]
     return Journeys(
         looked_at=len(sales),
         is_sample=len(found) > SAMPLE_MAX,
         delay=_delay(sorted(sale.delay_ms for sale in sales)),
-        paths=_paths(session, newest, sales, known),
+        paths=_paths(session, session.execute(touches, given).all(), sales, known),
     )
 
 
-def _newest(campaign_id: int, start_ms: int, end_ms: int, links: frozenset[int] | None) -> Any:
-    """One more than a sample has, which tells whether it is one."""
-    query = select(
+@cache
+def _queries(*, of_links: bool) -> tuple[Executable, Executable]:
+    """The newest conversions and their touches, put together once.
+
+    One conversion more than a sample has tells whether it is one. Touches are asked for by the query that found their
+    conversions: a thousand numbers in a list cost more than finding them twice.
+    """
+    newest = select(
         Conversion.id, Conversion.converted_at_ms - Conversion.click_at_ms, Conversion.minor, Conversion.currency
     ).where(
-        Conversion.campaign_id == campaign_id,
-        Conversion.click_at_ms >= start_ms,
-        Conversion.click_at_ms < end_ms,
+        Conversion.campaign_id == bindparam("campaign"),
+        Conversion.click_at_ms >= bindparam("start_ms"),
+        Conversion.click_at_ms < bindparam("end_ms"),
         Conversion.status.in_(COUNTING),
         Conversion.outside_window.is_(False),
         Conversion.is_test.is_(False),
         Conversion.matched_by != VIEW,
         Conversion.click_id.is_not(None),
     )
-    if links is not None:
-        query = query.where(in_list(Conversion.link_id, links))
-    return query.order_by(Conversion.click_at_ms.desc()).limit(SAMPLE_MAX + 1)
+    if of_links:
+        newest = newest.where(listed(Conversion.link_id, "links"))
+    newest = newest.order_by(Conversion.click_at_ms.desc()).limit(SAMPLE_MAX + 1)
+    ids = newest.subquery()
+    touches = (
+        select(Touch.conversion_id, Touch.link_id)
+        .join(ids, ids.c.id == Touch.conversion_id)
+        .order_by(Touch.conversion_id.desc(), Touch.position)
+        .limit(TOUCHES_READ_MAX)
+    )
+    return newest, touches
 
 
 def _delay(delays_ms: Sequence[int]) -> Delay | None:
@@ -126,26 +142,18 @@ def _delay(delays_ms: Sequence[int]) -> Delay | None:
     )
 
 
-def _paths(session: Session, newest: Any, sales: Sequence[_Sale], known: Iterable[Link]) -> list[Way]:
+def _paths(session: Session, touches: Sequence[Any], sales: Sequence[_Sale], known: Iterable[Link]) -> list[Way]:
     """Paths of these sales. One that has none stored yet is left out; its turn comes with the loader's next."""
     by_id = {sale.id: sale for sale in sales}
-    # Asked for by the query that found them: a thousand numbers in a list cost more than finding them twice.
-    ids = newest.subquery()
-    query = (
-        select(Touch.conversion_id, Touch.link_id)
-        .join(ids, ids.c.id == Touch.conversion_id)
-        .order_by(Touch.conversion_id.desc(), Touch.position)
-        .limit(TOUCHES_READ_MAX)
-    )
-    rows = [row for row in session.execute(query).all() if row[0] in by_id]
+    rows = [row for row in touches if row[0] in by_id]
     if len(rows) == TOUCHES_READ_MAX:
         # The last one may have been cut off.
         rows = [row for row in rows if row[0] != rows[-1][0]]
     placements = {link.id: (link.source, link.medium) for link in known}
     placements |= _placements(session, {row[1] for row in rows} - placements.keys())
     counts: dict[tuple[tuple[Placement, ...], int], list[_Sale]] = {}
-    for conversion_id, touches in groupby(rows, key=lambda row: int(row[0])):
-        key = _shown([place for place, _ in groupby(placements[row[1]] for row in touches)])
+    for conversion_id, path in groupby(rows, key=lambda row: int(row[0])):
+        key = _shown([place for place, _ in groupby(placements[row[1]] for row in path)])
         counts.setdefault(key, []).append(by_id[conversion_id])
     ways = [Way(steps, left_out, len(some), _revenue(some)) for (steps, left_out), some in counts.items()]
     return sorted(ways, key=lambda way: (-way.n, len(way.placements), way.placements))

@@ -6,9 +6,11 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from tracker import days
@@ -45,11 +47,18 @@ class Curve:
 def curve(session: Session, campaign: Campaign, now: datetime) -> Curve | None:
     """From clicks that are older than the campaign's window; `None` with fewer conversions than tell anything."""
     before_ms = days.to_ms(now) - campaign.click_window_days * DAY_MS
-    query = (
+    found = session.scalars(_delays(), {"campaign": campaign.id, "before_ms": before_ms})
+    delays = sorted(found)
+    return Curve(delays) if len(delays) >= OBSERVED_MIN else None
+
+
+@cache
+def _delays() -> Select[Any]:
+    return (
         select(Conversion.converted_at_ms - Conversion.click_at_ms)
         .where(
-            Conversion.campaign_id == campaign.id,
-            Conversion.click_at_ms < before_ms,
+            Conversion.campaign_id == bindparam("campaign"),
+            Conversion.click_at_ms < bindparam("before_ms"),
             Conversion.status.in_(COUNTING),
             Conversion.outside_window.is_(False),
             Conversion.is_test.is_(False),
@@ -59,8 +68,6 @@ def curve(session: Session, campaign: Campaign, now: datetime) -> Curve | None:
         .order_by(Conversion.click_at_ms.desc())
         .limit(OBSERVED_MAX)
     )
-    delays = sorted(session.scalars(query))
-    return Curve(delays) if len(delays) >= OBSERVED_MIN else None
 
 
 def marked(points: list[Point], found: Curve | None, last: date, zone: ZoneInfo, now: datetime) -> list[Point]:

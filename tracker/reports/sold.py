@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, literal, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, literal, select
 from sqlalchemy.orm import Session
 
 from tracker.days import BUCKET_MS, Span
-from tracker.extensions import in_list
+from tracker.extensions import in_list, listed
 from tracker.reports.metrics import Sales
 from tracker.salesums import (
     ADDED,
@@ -235,22 +236,32 @@ def series(
     axis: Axis = Axis.CLICK,
 ) -> Iterable[tuple[int, int]]:
     """Conversions by local step, as the store's series counts clicks; views and those beyond the window are not in."""
-    bucket: ColumnElement[int]
-    n: ColumnElement[int]
+    given: dict[str, Any] = {}
     if selection.values:
-        bucket, n = INSTANTS[axis] // literal(BUCKET_MS, literal_execute=True), func.count()
+        bucket = INSTANTS[axis] // literal(BUCKET_MS, literal_execute=True)
+        index = ((bucket + span.offset) // literal(step, literal_execute=True)).label("step")
         where = [*_chosen(campaign_id, span.start, span.end, selection, axis), WITHIN]
+        query = select(index, func.count()).where(*where).group_by(index)
     else:
-        # Those of all links are summed already.
-        table = sale_steps if selection.links is None else sale_quarters
-        bucket, n = table.c.bucket, func.sum(table.c.n)
-        where = [table.c.campaign_id == campaign_id, table.c.axis == int(axis)]
-        where += [bucket >= span.start, bucket < span.end]
-        if selection.links is not None:
-            where.append(in_list(table.c.link_id, selection.links))
-    index = ((bucket + span.offset) // literal(step, literal_execute=True)).label("step")
-    found = session.execute(select(index, n).where(*where).group_by(index)).all()
-    return [(int(step), int(n)) for step, n in found if n]
+        query = _series(step, of_links=selection.links is not None)
+        given = span._asdict() | {"campaign": campaign_id, "axis": int(axis)}
+        given |= {} if selection.links is None else {"links": sorted(selection.links)}
+    return [(int(step), int(n)) for step, n in session.execute(query, given).all() if n]
+
+
+@lru_cache(maxsize=64)
+def _series(step: int, *, of_links: bool) -> Select[Any]:
+    """Put together once for all campaigns and periods."""
+    # Those of all links are summed already.
+    table = sale_quarters.c if of_links else sale_steps.c
+    index = ((table.bucket + bindparam("offset")) // literal(step, literal_execute=True)).label("step")
+    query = select(index, func.sum(table.n)).where(
+        table.campaign_id == bindparam("campaign"),
+        table.axis == bindparam("axis"),
+        table.bucket >= bindparam("start"),
+        table.bucket < bindparam("end"),
+    )
+    return (query.where(listed(table.link_id, "links")) if of_links else query).group_by(index)
 
 
 class DaySum(NamedTuple):

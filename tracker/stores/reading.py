@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import cast
+from functools import lru_cache
+from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, Table, func, literal, or_, select
+from sqlalchemy import Connection, Engine, Select, Table, bindparam, func, literal, or_, select
 
 from tracker.days import Span
 from tracker.events import Kind, Verdict
-from tracker.extensions import in_list
+from tracker.extensions import in_list, listed
 from tracker.stores import selecting
 from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
@@ -156,24 +157,12 @@ class SqlReader:
     def series(
         self, campaign_id: int, spans: Sequence[Span], step: int, links: frozenset[int] | None = None
     ) -> list[Step]:
-        # Those of all links are summed already.
-        steps, found = rollup_steps.c if links is None else rollups.c, []
-        chosen = () if links is None else (in_list(rollups.c.link_id, links), rollups.c.verdict == Verdict.COUNTED)
+        query, found = _series(step, of_links=links is not None), []
+        given: dict[str, Any] = {"campaign": campaign_id} | ({} if links is None else {"links": sorted(links)})
         with self._engine.connect() as connection:
             for span in spans:
-                index = ((steps.bucket + span.offset) // literal(step, literal_execute=True)).label("step")
-                query = (
-                    select(index, steps.kind, func.sum(steps.n))
-                    .where(
-                        steps.campaign_id == campaign_id,
-                        steps.bucket >= span.start,
-                        steps.bucket < span.end,
-                        steps.kind.in_(SHOWN),
-                        *chosen,
-                    )
-                    .group_by(index, steps.kind)
-                )
-                found += [Step(span.offset, i, kind, int(n)) for i, kind, n in connection.execute(query).all()]
+                rows = connection.execute(query, given | span._asdict()).all()
+                found += [Step(span.offset, i, kind, int(n)) for i, kind, n in rows]
         return found
 
     def flows(self, campaign_ids: Collection[int], runs: Sequence[tuple[int, int]]) -> list[Flow]:
@@ -277,6 +266,23 @@ class SqlReader:
         with self._engine.connect() as connection:
             found = connection.execute(query.order_by(at_ms.desc(), nonce.desc()).limit(VIEWS_MAX))
             return [StoredEvent(*row) for row in found]
+
+
+@lru_cache(maxsize=64)
+def _series(step: int, *, of_links: bool) -> Select[Any]:
+    """Put together once for all campaigns and periods, which takes longer than to run it."""
+    # Those of all links are summed already.
+    steps = rollups.c if of_links else rollup_steps.c
+    index = ((steps.bucket + bindparam("offset")) // literal(step, literal_execute=True)).label("step")
+    query = select(index, steps.kind, func.sum(steps.n)).where(
+        steps.campaign_id == bindparam("campaign"),
+        steps.bucket >= bindparam("start"),
+        steps.bucket < bindparam("end"),
+        steps.kind.in_(SHOWN),
+    )
+    if of_links:
+        query = query.where(listed(steps.link_id, "links"), steps.verdict == Verdict.COUNTED)
+    return query.group_by(index, steps.kind)
 
 
 def _by_id(connection: Connection, ids: Sequence[EventId]) -> dict[EventId, StoredEvent]:

@@ -24,6 +24,7 @@ from tracker.web import (
     identities,
     imports,
     install,
+    kept,
     leftout,
     links,
     planner,
@@ -69,6 +70,7 @@ def register(app: Flask) -> None:
     """Adds the pages, what their templates call, their error pages and their headers."""
     formats.register(app)
     responses.register(app)
+    kept.register(app)
     for area in AREAS:
         app.register_blueprint(area, url_prefix="/app")
     app.register_blueprint(privacy.pages)

@@ -12,6 +12,7 @@ from tracker.reports import campaign as campaign_report
 from tracker.services import services
 from tracker.web import exports, reportpage, responses, summaries
 from tracker.web.access import PAGE_SIZE, id_from_query, signed_in
+from tracker.web.kept import until_changed
 
 pages = Blueprint("campaigns", __name__)
 responses.add_not_found(pages)
@@ -19,6 +20,7 @@ responses.add_not_found(pages)
 
 @pages.get("/campaigns")
 @signed_in
+@until_changed
 def index(workspace: Workspace) -> ResponseReturnValue:
     found = campaigns.listed(db.session(), workspace, before_id=id_from_query("before"), limit=PAGE_SIZE + 1)
     now = days.now()
@@ -32,6 +34,7 @@ def index(workspace: Workspace) -> ResponseReturnValue:
 
 @pages.get("/campaigns/<slug>")
 @signed_in
+@until_changed
 def report(workspace: Workspace, slug: str) -> ResponseReturnValue:
     campaign = campaigns.find(db.session(), workspace, slug)
     shown = reportpage.context(workspace, campaign, request.args, days.now())

@@ -19,6 +19,7 @@ from tracker.services import services
 from tracker.web import changes, charts, periods, responses
 from tracker.web.access import signed_in
 from tracker.web.changes import Change
+from tracker.web.kept import until_changed
 
 pages = Blueprint("dashboard", __name__)
 responses.add_not_found(pages)
@@ -60,6 +61,7 @@ class Order:
 
 @pages.get("/")
 @signed_in
+@until_changed
 def overview(workspace: Workspace) -> ResponseReturnValue:
     now, store, session = days.now(), services().store, db.session()
     oldest = campaigns.oldest(session, workspace, LOOKED_AT_MAX)

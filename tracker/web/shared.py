@@ -19,7 +19,7 @@ from tracker.errors import NotFound
 from tracker.extensions import csrf, db
 from tracker.models import Campaign, Workspace
 from tracker.services import services
-from tracker.web import exports, overall, reportpage, responses
+from tracker.web import exports, kept, overall, reportpage, responses
 
 pages = Blueprint("shared", __name__, url_prefix="/s")
 # A form token would need a session's cookie. There is nothing to forge: who unlocks a report must know its password,
@@ -56,7 +56,8 @@ def show(token: str) -> ResponseReturnValue:
     share = _find(token)
     if not _is_open(share):
         return render_template("shared/locked.html", share=share, error=None)
-    return render_template(f"shared/{'report' if share.campaign_id else 'overall'}.html", **_shown(share))
+    template = f"shared/{'report' if share.campaign_id else 'overall'}.html"
+    return kept.answer(g.workspace, lambda: render_template(template, **_shown(share)))
 
 
 @pages.post("/<token>")

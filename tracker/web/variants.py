@@ -25,6 +25,7 @@ from tracker.services import services
 from tracker.web import charts, formats, periods, responses, trialwords
 from tracker.web.access import signed_in
 from tracker.web.charts import Band
+from tracker.web.kept import until_changed
 from tracker.web.periods import Choice, Preset
 from tracker.web.trialwords import Said
 
@@ -95,6 +96,7 @@ class Summary:
 
 @pages.get("/campaigns/<slug>/variants")
 @signed_in
+@until_changed
 def show(workspace: Workspace, slug: str) -> ResponseReturnValue:
     campaign = campaigns.find(db.session(), workspace, slug)
     now = days.now()
