@@ -130,7 +130,7 @@ def _event(places: list[tuple[int, str]], at_ms: int, chance: random.Random) -> 
     )
 
 
-def page_s(settings: Settings, query: str = "", *, is_kept: bool = False) -> float:
+def page_s(settings: Settings, query: str = "", *, is_kept: bool = False, looks: int = LOOKS) -> float:
     """The median time that the campaign's page takes in the server, a signed-in owner looking.
 
     It is put together anew each time, unless `is_kept`: then nothing was stored since somebody looked before.
@@ -140,7 +140,7 @@ def page_s(settings: Settings, query: str = "", *, is_kept: bool = False) -> flo
     client = app.test_client()
     client.post("/app/login", data={"email": OWNER, "password": PASSWORD})
     spent = []
-    for _ in range(LOOKS):
+    for _ in range(looks):
         if not is_kept:
             app.extensions["tracker_kept"].clear()
         started = time.perf_counter()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import Column, Connection, Executable, Select, Table, bindparam, func, select, text, union_all
+from sqlalchemy import Connection, Executable, Select, Table, bindparam, func, select, text, union_all
 
 from tracker.days import BUCKET_MS, DAY_MS
 from tracker.extensions import insert_into
@@ -83,10 +83,13 @@ def over(
     given = {f"{name}_{i}": each for name, several in values.items() for i, each in enumerate(several)}
     shape = tuple((name, len(several)) for name, several in values.items())
     if first_day >= last_day:
-        return _over(fine, None, keys, shape), given | {"from_0": start, "to_0": end}
-    cuts = (start, first_day * DAY), (first_day, last_day), (last_day * DAY, end)
-    bounds = {f"{name}_{i}": cut for i, pair in enumerate(cuts) for name, cut in zip(("from", "to"), pair, strict=True)}
-    return _over(fine, coarse, keys, shape), given | bounds
+        cuts = [(fine, start, end)]
+    else:
+        # Where local days are UTC's, nothing is left on either side.
+        sides = (fine, start, first_day * DAY), (fine, last_day * DAY, end)
+        cuts = [(coarse, first_day, last_day), *(side for side in sides if side[1] < side[2])]
+    bounds = {f"from_{i}": cut[1] for i, cut in enumerate(cuts)} | {f"to_{i}": cut[2] for i, cut in enumerate(cuts)}
+    return _over(tuple(cut[0] for cut in cuts), keys, shape), given | bounds
 
 
 def padded(ids: Sequence[int]) -> tuple[int, ...]:
@@ -96,21 +99,21 @@ def padded(ids: Sequence[int]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=STATEMENTS_MAX)
-def _over(fine: Table, coarse: Table | None, keys: tuple[str, ...], shape: tuple[tuple[str, int], ...]) -> Select[Any]:
-    """`shape` names the columns that tell whose rows these are, with how many values of each."""
-    names = (*keys, *added_columns(fine))
-    cut = [(fine, fine.c.bucket)]
-    if coarse is not None:
-        cut = [*cut, (coarse, coarse.c.day), *cut]
-    both = union_all(*(_part(table, by, names, shape, i) for i, (table, by) in enumerate(cut))).subquery()
-    by = [both.c[name] for name in keys]
-    return select(*by, *(func.sum(both.c[name]) for name in added_columns(fine))).group_by(*by)
+def _over(tables: tuple[Table, ...], keys: tuple[str, ...], shape: tuple[tuple[str, int], ...]) -> Select[Any]:
+    """Of rows of each table between bounds of its own; `shape` names the columns that tell whose, with how many values.
+
+    The sums that the first table has are those of all.
+    """
+    added = added_columns(tables[0])
+    parts = [_part(table, (*keys, *added), shape, number) for number, table in enumerate(tables)]
+    rows = (parts[0] if len(parts) == 1 else union_all(*parts)).subquery()
+    by = [rows.c[name] for name in keys]
+    return select(*by, *(func.sum(rows.c[name]) for name in added)).group_by(*by)
 
 
-def _part(
-    table: Table, by: Column[int], names: Sequence[str], shape: tuple[tuple[str, int], ...], number: int
-) -> Select[Any]:
+def _part(table: Table, names: Sequence[str], shape: tuple[tuple[str, int], ...], number: int) -> Select[Any]:
     """The rows of a table in the part of a period that has this number."""
+    by = table.c.day if "day" in table.c else table.c.bucket
     held = (table.c[name].in_([bindparam(f"{name}_{i}") for i in range(count)]) for name, count in shape)
     columns = [table.c[name] for name in names]
     return select(*columns).where(*held, by >= bindparam(f"from_{number}"), by < bindparam(f"to_{number}"))
