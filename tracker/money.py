@@ -12,6 +12,7 @@ from iso4217 import Currency
 AMOUNT = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,8})?")  # fewer digits than decimal arithmetic rounds at
 # Of one amount. Sums of it are kept in 64 bits: close to a million of the largest fit.
 MINOR_MAX = 10**13
+SMALL_PRICE = 10  # in minor units
 _COMMA = re.compile(r"-?[0-9.]*,[0-9]{1,2}")
 _GROUPED = re.compile(r"-?[0-9]{1,3}([,' _][0-9]{3})+(\.[0-9]+)?")
 _LONG = re.compile(r"-?[0-9]+(\.[0-9]+)?")
@@ -41,6 +42,12 @@ class Price(NamedTuple):
     def amount(self) -> str:
         """To two places more than the currency has, for a click may cost less than a cent: `0.6458`."""
         return f"{round(self.value, exponent(self.currency) + 2):f}"
+
+    @property
+    def rounded(self) -> Decimal:
+        """For people: to the currency's places, and to two more where it is less than ten minor units."""
+        places = exponent(self.currency)
+        return round(self.value, places if abs(self.value).scaleb(places) >= SMALL_PRICE else places + 2)
 
 
 def price(total: Money, n: int) -> Price | None:

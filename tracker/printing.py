@@ -104,7 +104,7 @@ def _money(console: Console, found: Totals, not_assigned: Sequence[Money]) -> No
     if not_assigned:
         console.print(f"Of it in no row: {_amounts(not_assigned)}")
     prices = {"CPC": found.cpc, "CPM": found.cpm, "CPA": found.cpa, "EPC": found.epc, "AOV": found.aov}
-    told = [f"{name} {price.amount} {price.currency}" for name, price in prices.items() if price]
+    told = [f"{name} {price.rounded:f} {price.currency}" for name, price in prices.items() if price]
     told += [f"{name} {value:.2f}" for name, value in (("ROAS", found.roas), ("ROI", found.roi)) if value is not None]
     if told:
         console.print(", ".join(told))

@@ -17,7 +17,7 @@ from flask import Flask, g, has_request_context, request
 
 from tracker import clickcost, days
 from tracker.models import Workspace
-from tracker.money import Money, Price, exponent
+from tracker.money import Money, Price
 from tracker.reports.campaign import Period
 from tracker.reports.comparison import Difference
 from tracker.reports.metrics import Rate
@@ -32,7 +32,6 @@ SMALL_RATE = 0.01
 NUMBERS_TRIED = (1000, 9999, 10_000, 123_456, 1_234_567, 12_345_678_901, -1000, -1_234_567)
 SMALL_POINTS = 0.001
 SHORT_MAX = 80  # characters of an address
-SMALL_PRICE = 10  # in minor units
 
 _number_locale: ContextVar[Locale | None] = ContextVar("number_locale", default=None)
 
@@ -186,10 +185,8 @@ def click_cost(micros: int, currency: str) -> str:
 
 
 def price(value: Price) -> str:
-    """Money for one of something: to the currency's places, and to two more where it is less than ten minor units."""
-    places = exponent(value.currency)
-    rounded = round(value.value, places if abs(value.value).scaleb(places) >= SMALL_PRICE else places + 2)
-    return format_currency(rounded, value.currency, locale=number_locale(), decimal_quantization=False)
+    """Money for one of something, rounded for people."""
+    return format_currency(value.rounded, value.currency, locale=number_locale(), decimal_quantization=False)
 
 
 def decimal(value: Decimal) -> str:
