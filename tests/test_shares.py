@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 from collections.abc import Callable
@@ -74,6 +75,18 @@ def the_share(session: Session) -> SharedReport:
 
 
 # What it shows
+
+
+def test_a_shared_report_is_compressed_as_the_page_is(client: FlaskClient, share: Callable[..., SharedReport]) -> None:
+    address = f"/s/{share().token}"
+    plain = client.get(address)
+    packed = client.get(address, headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.data) == plain.data
+    assert (
+        client.get(f"{address}/report.json", headers={"Accept-Encoding": "gzip"}).headers["Content-Encoding"] == "gzip"
+    )
 
 
 def test_a_stranger_with_the_link_reads_the_figures_of_the_campaigns_page(
