@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 COLUMNS = ("Impressions", "Clicks", "Unique", "CTR", "Conversions", "Rate", "Revenue")
 NARROW = ("Seen", "Clicks", "Uniq.", "CTR", "Conv.", "Rate", "Revenue")
 WIDE = 100
+LONGEST = 1_000  # characters of a line
 
 
 def percent(rate: Rate) -> str:
@@ -49,11 +50,18 @@ def _cells(found: Totals) -> list[str]:
 
 
 def _table(console: Console, first: str) -> Table:
-    table = Table(header_style="bold", box=box.SIMPLE)
+    is_wide = console.width >= WIDE
+    table = Table(header_style="bold", box=box.SIMPLE, padding=(0, 1) if is_wide else (0, 1, 0, 0), pad_edge=is_wide)
     table.add_column(first, overflow="fold", min_width=8)
-    for column in COLUMNS if console.width >= WIDE else NARROW:
+    for column in COLUMNS if is_wide else NARROW:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+def _show(console: Console, table: Table) -> None:
+    """A table with figures, none of which may be cut off: where there is no room, lines are longer."""
+    console.width = max(console.width, console.measure(table, options=console.options.update(width=LONGEST)).maximum)
+    console.print(table)
 
 
 def _change(name: str, change: Difference | None) -> str:
@@ -85,7 +93,7 @@ def report(console: Console, built: CampaignReport, group_by: str, lag_s: float)
     table.add_row("All", *_cells(built.totals), style="bold")
     if built.previous and built.previous_period:
         table.add_row("Before", *_cells(built.previous))
-    console.print(table)
+    _show(console, table)
     if built.previous_period:
         console.print(f"Before: {built.previous_period.first} to {built.previous_period.last}")
     for name, change in (built.changes or {}).items():
@@ -126,20 +134,22 @@ def series(console: Console, built: CampaignReport, interval: str) -> None:
     for point in built.series:
         at = point.at.strftime("%Y-%m-%d %H:%M") if isinstance(point.at, datetime) else str(point.at)
         table.add_row(at, f"{point.impressions:,}", f"{point.clicks:,}", f"{point.conversions:,}")
-    console.print(table)
+    _show(console, table)
 
 
 def today(console: Console, built: CampaignReport) -> None:
     table = _table(console, "Today so far")
     table.add_row(str(built.period.first), *_cells(built.totals))
-    console.print(table)
+    _show(console, table)
 
 
 def links(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
     if not rows:
         console.print("No links yet: tracker link add DESTINATION --campaign … --source … --medium …")
         return
-    table = Table(*(column.replace("_", " ").capitalize() for column in rows[0]), header_style="bold")
+    table = Table(header_style="bold")
+    for name in rows[0]:
+        table.add_column(name.replace("_", " ").capitalize(), overflow="fold")
     for row in rows:
         table.add_row(*row.values())
     console.print(table)
