@@ -1,8 +1,8 @@
 // Keeps the figures up to date: asks for this same page and exchanges the parts that changed.
 const EVERY_MS = 1000;
 const SLOWER_MAX_MS = 30000;
-// A page that took the server long to make is asked for less often: an open one has a twentieth of its time at most.
-const REST = 20;
+// A page that took the server long to make is asked for less often: an open one has a tenth of its time at most.
+const REST = 10;
 
 let wait = EVERY_MS;
 let timer = 0;
