@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 
 import pytest
@@ -322,6 +324,9 @@ def test_a_link_that_was_led_elsewhere_meanwhile_is_named(
     before = api("GET", "/links/one").json["destination"]
     assert api("PATCH", "/links/two", {"destination": before}).status_code == 200
     assert list(compared(api)["comparisons"][0]["destination_changed"]) == ["two"]
+    rows = list(csv.DictReader(io.StringIO(api("GET", "/campaigns/spring-sale/variants.csv").text)))
+    moved = {row["link"]: row["destination_changed"] for row in rows}
+    assert (moved["one"], bool(moved["two"])) == ("", True)
     told = owner.get("/app/campaigns/spring-sale/variants").text
     assert "two was led elsewhere within these days, last on" in told
 

@@ -189,6 +189,9 @@ def _rows(number: int, found: Comparison) -> list[dict[str, Any]]:
         for place, variant in enumerate(found.variants):
             rate = getattr(variant, metric)
             pair = trial.between(place, found.control) if trial and place != found.control else None
+            led_elsewhere = max(
+                (found.moved[link.code] for link in variant.links if link.code in found.moved), default=None
+            )
             rows.append(
                 {
                     "comparison": number,
@@ -206,6 +209,7 @@ def _rows(number: int, found: Comparison) -> list[dict[str, Any]]:
                     "chance_to_be_best": round(chance, 4)
                     if trial and (chance := trial.chances.get(place)) is not None
                     else None,
+                    "destination_changed": led_elsewhere and led_elsewhere.isoformat(),
                 }
             )
     return rows
