@@ -59,11 +59,11 @@ def subscribe(
     own = ReportMail.workspace_id == workspace.id
     if session.scalars(select(func.count(ReportMail.id)).where(own)).one() >= MAILS_MAX:
         errors["recipient"] = f"{MAILS_MAX} reports are sent already; take one off the list first."
+    if errors:
+        raise Invalid(errors)
     of = ReportMail.campaign_id.is_(None) if campaign is None else ReportMail.campaign_id == campaign.id
     # Of no campaign the constraint does not tell: NULLs differ from each other.
     known = session.scalar(select(ReportMail.id).where(own, of, ReportMail.recipient == recipient))
-    if errors:
-        raise Invalid(errors)
     if known is not None:
         raise Taken({"recipient": f"{recipient} gets this report already."})
     made = ReportMail(
