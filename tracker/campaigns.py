@@ -163,7 +163,9 @@ def _record(session: Session, campaign: Campaign, kind: str, fields: Iterable[ch
 
 
 def find(session: Session, workspace: Workspace, slug: str) -> Campaign:
-    campaign = session.scalar(select(Campaign).where(Campaign.workspace_id == workspace.id, Campaign.slug == slug))
+    # PostgreSQL refuses a NUL even in a question.
+    query = select(Campaign).where(Campaign.workspace_id == workspace.id, Campaign.slug == slug)
+    campaign = None if "\0" in slug else session.scalar(query)
     if campaign is None:
         raise NotFound(f"There is no campaign “{slug}”.")
     return campaign

@@ -97,6 +97,8 @@ def build(
 
 def _campaigns(session: Session, workspace: Workspace, sought: str) -> list[Campaign]:
     query = select(Campaign).where(Campaign.workspace_id == workspace.id)
+    if "\0" in sought:  # PostgreSQL refuses it even in a question
+        return []
     if sought:
         fields = (Campaign.name, Campaign.utm_campaign)
         query = query.where(or_(*(field.icontains(sought, autoescape=True) for field in fields)))
