@@ -8,7 +8,7 @@ from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, exists, func, insert, literal, select
+from sqlalchemy import Select, bindparam, delete, exists, func, insert, literal, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -171,9 +171,15 @@ def sign_in(session: Session, email: str, password: str) -> User | None:
 
 def workspace_of(session: Session, user: User) -> Workspace | None:
     """The workspace a user works in: the first of theirs."""
-    query = select(Membership).where(Membership.user_id == user.id).order_by(Membership.workspace_id).limit(1)
-    membership = session.scalar(query)
+    membership = session.scalar(_memberships(), {"user": user.id})
     return membership.workspace if membership else None
+
+
+@cache
+def _memberships() -> Select[Membership]:
+    """Put together once: every page asks."""
+    query = select(Membership).where(Membership.user_id == bindparam("user"))
+    return query.order_by(Membership.workspace_id).limit(1)
 
 
 def create_token(session: Session, workspace: Workspace, name: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from tracker import days
@@ -352,8 +353,13 @@ class _Reading:
 
 def _links(session: Session, campaign: Campaign, seen: set[int]) -> list[Link]:
     """The links that a campaign has, and those it had when something happened on them."""
-    own = list(session.scalars(select(Link).where(Link.campaign_id == campaign.id)))
+    own = list(session.scalars(_own_links(), {"campaign": campaign.id}))
     moved = sorted(seen.difference(link.id for link in own))
     for start in range(0, len(moved), IN_MAX):
         own += session.scalars(select(Link).where(Link.id.in_(moved[start : start + IN_MAX])))
     return own
+
+
+@cache
+def _own_links() -> Select[Link]:
+    return select(Link).where(Link.campaign_id == bindparam("campaign"))

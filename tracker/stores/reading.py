@@ -48,6 +48,7 @@ from tracker.sums import StoreMark
 PRUNED_BEFORE = "pruned_before_ms"
 
 marks = cast(Table, StoreMark.__table__)
+FIRST_BUCKET = select(func.min(rollups.c.bucket)).where(rollups.c.campaign_id == bindparam("campaign"))
 SHOWN = (Kind.IMPRESSION, Kind.CLICK)
 TEXTS_MAX = 10_000  # kept in memory
 VIEWS_MAX = 20_000  # impressions of the visitors looked for, the latest
@@ -185,8 +186,7 @@ class SqlReader:
 
     def first_bucket(self, campaign_id: int) -> int | None:
         with self._engine.connect() as connection:
-            query = select(func.min(rollups.c.bucket)).where(rollups.c.campaign_id == campaign_id)
-            first: int | None = connection.scalar(query)
+            first: int | None = connection.scalar(FIRST_BUCKET, {"campaign": campaign_id})
             return first
 
     def recent(self, workspace_id: int, *, before: tuple[int, int] | None, limit: int) -> list[StoredEvent]:

@@ -22,7 +22,7 @@ from tracker.stores.rollups import (
     rollup_reasons,
     rollups,
 )
-from tracker.stores.rows import chunks, older, stored, texts, texts_by_id
+from tracker.stores.rows import chunks, older, stored, texts
 from tracker.stores.values import SEARCHED_MAX, EventId, Hits, Last, Reason, Search, StoredEvent, Wanted
 
 SEARCHED_AT_ONCE = 10_000
@@ -83,8 +83,7 @@ class SqlSearcher(SqlReader):
             of = {"campaign_id": tuple(chunk)}
             for kind, verdict, detail, n in self._sums(rollup_reasons, rollup_reason_days, keys, of, start, end):
                 sums[kind, verdict, detail] += n
-        with self._engine.connect() as connection:
-            names = texts_by_id(connection, (detail for _, _, detail in sums))
+        names = self._names(detail for _, _, detail in sums)
         return [
             Reason(kind, verdict, names.get(detail), n)
             for (kind, verdict, detail), n in sums.items()

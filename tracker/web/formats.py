@@ -74,7 +74,7 @@ def zone() -> ZoneInfo:
 
 
 @lru_cache(maxsize=4096)
-def _decimal(value: float, pattern: str, locale: Locale) -> str:
+def _decimal(value: float | Decimal, pattern: str, locale: Locale) -> str:
     """Remembered, because a page says the same few figures often and writing one costs a tenth of a millisecond."""
     return format_decimal(value, format=pattern, locale=locale)
 
@@ -173,25 +173,30 @@ def _sign(value: float) -> str:
     return "+" if value > 0 else MINUS if value < 0 else ""
 
 
+@lru_cache(maxsize=2048)
+def _currency(amount: str, currency: str, locale: Locale) -> str:
+    """Remembered by the amount's text: 0.05 and 0.0500 would be the same key, with places that differ."""
+    return format_currency(Decimal(amount), currency, locale=locale, decimal_quantization=False)
+
+
 def money(value: Money) -> str:
     # The currency's own number of places is settled in `amount`; CLDR's would drop the fillér of a forint.
-    return format_currency(Decimal(value.amount), value.currency, locale=number_locale(), decimal_quantization=False)
+    return _currency(value.amount, value.currency, number_locale())
 
 
 def click_cost(micros: int, currency: str) -> str:
     """What one click cost, with all of its places."""
-    amount = Decimal(clickcost.amount(micros))
-    return format_currency(amount, currency, locale=number_locale(), decimal_quantization=False)
+    return _currency(clickcost.amount(micros), currency, number_locale())
 
 
 def price(value: Price) -> str:
     """Money for one of something, rounded for people."""
-    return format_currency(value.rounded, value.currency, locale=number_locale(), decimal_quantization=False)
+    return _currency(f"{value.rounded:f}", value.currency, number_locale())
 
 
 def decimal(value: Decimal) -> str:
     """A number with two places."""
-    return format_decimal(value, "#,##0.00", locale=number_locale())
+    return _decimal(value, "#,##0.00", number_locale())
 
 
 def signed_decimal(value: Decimal) -> str:
@@ -211,10 +216,16 @@ def duration(seconds: float) -> str:
     return f"{number(n)} {words.times(n, 'second', 'seconds')}"
 
 
+@lru_cache(maxsize=2048)
+def _date(skeleton: str, value: date, locale: Locale) -> str:
+    """Remembered, for the same few days stand all over a page."""
+    return format_skeleton(skeleton, value, locale=locale)
+
+
 def day(value: date) -> str:
     """`7 Nov`; with the year where it is not this one."""
     skeleton = "MMMd" if value.year == days.today(zone(), days.now()).year else "yMMMd"
-    return format_skeleton(skeleton, value, locale=date_locale())
+    return _date(skeleton, value, date_locale())
 
 
 def full_day(value: date) -> str:
@@ -239,7 +250,7 @@ def moment(value: datetime | int) -> str:
     """An instant (or milliseconds since 1970) to the second in the workspace's zone."""
     at = days.from_ms(value) if isinstance(value, int) else value
     local = at.astimezone(zone())
-    return f"{format_skeleton('yMMMd', local, locale=date_locale())}, {local:%H:%M:%S}"
+    return f"{_date('yMMMd', local.date(), date_locale())}, {local:%H:%M:%S}"
 
 
 def since(value: datetime) -> str:
