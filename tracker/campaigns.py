@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from itertools import count
 from typing import NamedTuple
 
 from slugify import slugify
-from sqlalchemy import select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from tracker import changelog, credits, days, money
@@ -164,11 +165,16 @@ def _record(session: Session, campaign: Campaign, kind: str, fields: Iterable[ch
 
 def find(session: Session, workspace: Workspace, slug: str) -> Campaign:
     # PostgreSQL refuses a NUL even in a question.
-    query = select(Campaign).where(Campaign.workspace_id == workspace.id, Campaign.slug == slug)
-    campaign = None if "\0" in slug else session.scalar(query)
+    given = {"workspace": workspace.id, "slug": slug}
+    campaign = None if "\0" in slug else session.scalar(_by_slug(), given)
     if campaign is None:
         raise NotFound(f"There is no campaign “{slug}”.")
     return campaign
+
+
+@cache
+def _by_slug() -> Select[Campaign]:
+    return select(Campaign).where(Campaign.workspace_id == bindparam("workspace"), Campaign.slug == bindparam("slug"))
 
 
 def oldest(session: Session, workspace: Workspace, limit: int) -> list[Campaign]:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, Text, cast, select, update
+from sqlalchemy import Executable, Select, Text, bindparam, cast, select, update
 from sqlalchemy.orm import Session
 
 from tracker import days
 from tracker.campaigning import WHO_MAX, ChangeEntry
 from tracker.destinations import text_refusal
 from tracker.errors import Invalid, NotFound, NotYours
-from tracker.extensions import in_list
+from tracker.extensions import in_given
 from tracker.models import ID_MAX, Campaign, Link, Workspace
 
 KINDS = ("link", "campaign", "budget", "cost", "rule", "workspace", "note")
@@ -228,19 +229,25 @@ def destinations_changed(
     session: Session, link_ids: Iterable[int], since_ms: int, until_ms: int
 ) -> dict[int, datetime]:
     """When each of these links was last led elsewhere, from one instant to before another; those that were not, not."""
+    given = {"links": sorted(link_ids), "since_ms": since_ms, "until_ms": until_ms}
+    return {
+        link_id: days.from_ms(at_ms)
+        for link_id, at_ms, fields in session.execute(_destinations_changed(), given)
+        if link_id is not None and any(name == "destination" and was is not None for name, was, _ in fields)
+    }
+
+
+@cache
+def _destinations_changed() -> Executable:
     query = select(ChangeEntry.link_id, ChangeEntry.at_ms, ChangeEntry.fields).where(
-        in_list(ChangeEntry.link_id, link_ids),
+        in_given(ChangeEntry.link_id, "links"),
         ChangeEntry.kind == "link",
-        ChangeEntry.at_ms >= since_ms,
-        ChangeEntry.at_ms < until_ms,
+        ChangeEntry.at_ms >= bindparam("since_ms"),
+        ChangeEntry.at_ms < bindparam("until_ms"),
         # Found by the text first, where a new link has null: each has one such entry, and to read JSON takes long.
         cast(ChangeEntry.fields, Text).like('%["destination", "%'),
     )
-    return {
-        link_id: days.from_ms(at_ms)
-        for link_id, at_ms, fields in session.execute(query.order_by(ChangeEntry.at_ms))
-        if link_id is not None and any(name == "destination" and was is not None for name, was, _ in fields)
-    }
+    return query.order_by(ChangeEntry.at_ms)
 
 
 def _latest(session: Session, query: Select[ChangeEntry], campaign: Campaign | None, limit: int) -> list[ChangeEntry]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import and_, exists, func, literal, or_, select, update
+from sqlalchemy import Select, and_, bindparam, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from tracker import clickid, customers, days, ledger, matching, matchkeys, received, signing
@@ -348,5 +349,11 @@ def _known(session: Session, workspace: Workspace, claim: Claim, found: Found | 
 
 
 def unmatched_count(session: Session, workspace: Workspace) -> int:
-    query = select(func.count(Report.id)).where(Report.workspace_id == workspace.id, Report.result == "unmatched")
-    return session.scalar(query) or 0
+    return session.scalar(_unmatched(), {"workspace": workspace.id}) or 0
+
+
+@cache
+def _unmatched() -> Select[int]:
+    return select(func.count(Report.id)).where(
+        Report.workspace_id == bindparam("workspace"), Report.result == "unmatched"
+    )

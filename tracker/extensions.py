@@ -101,7 +101,7 @@ def in_list(column: Any, numbers: Iterable[int]) -> ColumnElement[bool]:
     return condition
 
 
-def listed(column: Any, name: str) -> ColumnElement[bool]:
+def in_given(column: Any, name: str) -> ColumnElement[bool]:
     """The same of numbers that are given under this name when the statement runs, so that it can be kept."""
     condition: ColumnElement[bool] = column.in_(bindparam(name, expanding=True, literal_execute=True))
     return condition

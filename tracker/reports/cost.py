@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from tracker import costs, days, rates
 from tracker.campaigning import Cost
 from tracker.days import Span
-from tracker.extensions import listed
+from tracker.extensions import in_given
 from tracker.models import Workspace
 from tracker.money import Money
 from tracker.rates import Piece, Purse, Table, micros
@@ -243,7 +243,7 @@ def _entries_query() -> Executable:
             func.max(Cost.last_on).label("last_on"),
             func.sum(Cost.minor).label("minor"),
         )
-        .where(listed(Cost.campaign_id, "campaigns"), Cost.first_on <= last, Cost.last_on >= first)
+        .where(in_given(Cost.campaign_id, "campaigns"), Cost.first_on <= last, Cost.last_on >= first)
         .group_by(*keys, case((inside, 0), else_=Cost.id))
     )
 

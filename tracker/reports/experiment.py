@@ -21,7 +21,7 @@ from tracker import changelog, days
 from tracker.days import BUCKET_MS, Span
 from tracker.errors import Invalid
 from tracker.events import Verdict
-from tracker.extensions import in_list, listed
+from tracker.extensions import in_given, in_list
 from tracker.models import Campaign, Link, Workspace
 from tracker.reports import trial
 from tracker.reports.campaign import DAYS_MAX, Period
@@ -269,7 +269,7 @@ def _newest(limit: int) -> Select[Any]:
             conversions.c.campaign_id == bindparam("campaign"),
             conversions.c.click_at_ms >= bindparam("start_ms"),
             conversions.c.click_at_ms < bindparam("end_ms"),
-            listed(conversions.c.link_id, "links"),
+            in_given(conversions.c.link_id, "links"),
             COUNTS,
             WITHIN,
         )

@@ -14,7 +14,7 @@ from sqlalchemy import Executable, bindparam, select
 from sqlalchemy.orm import Session
 
 from tracker.days import BUCKET_MS, Span
-from tracker.extensions import in_list, listed
+from tracker.extensions import in_given, in_list
 from tracker.models import Conversion, Link
 from tracker.money import Money
 from tracker.reported import Touch
@@ -115,7 +115,7 @@ def _queries(*, of_links: bool) -> tuple[Executable, Executable]:
         Conversion.click_id.is_not(None),
     )
     if of_links:
-        newest = newest.where(listed(Conversion.link_id, "links"))
+        newest = newest.where(in_given(Conversion.link_id, "links"))
     newest = newest.order_by(Conversion.click_at_ms.desc()).limit(SAMPLE_MAX + 1)
     ids = newest.subquery()
     touches = (

@@ -62,20 +62,19 @@ def series(
     else:
         for day in days.dates(first, last):
             counts.setdefault(_start_of_step(day, interval, first), [0] * 4)
-    in_a_day = DAY // facts.step
-
-    def add(offset: int, index: int, column: int, n: int) -> None:
-        at: date | datetime
-        at = _hour(index, offset) if hourly else _start_of_step(days.local_day(index // in_a_day), interval, first)
-        counts[at][column] += n
-
-    for found in facts.steps:
-        add(found.offset, found.number, 0 if found.kind == Kind.IMPRESSION else 1, found.n)
-    for offset, index, n in facts.sale_steps:
-        add(offset, index, 2, n)
-    for found in seen_steps or ():
-        if found.kind == Kind.CLICK:
-            add(found.offset, found.number, 3, found.n)
+    # Added up by number first: there are many more hours than days, and to find a day's date takes the time.
+    size = 1 if hourly else DAY // facts.step
+    sums: dict[tuple[int, int], list[int]] = {}
+    for offset, number, kind, n in facts.steps:
+        sums.setdefault((offset, number // size), [0] * 4)[0 if kind == Kind.IMPRESSION else 1] += n
+    for offset, number, n in facts.sale_steps:
+        sums.setdefault((offset, number // size), [0] * 4)[2] += n
+    for offset, number, kind, n in seen_steps or ():
+        if kind == Kind.CLICK:
+            sums.setdefault((offset, number // size), [0] * 4)[3] += n
+    for (offset, number), four in sums.items():
+        at = _hour(number, offset) if hourly else _start_of_step(days.local_day(number), interval, first)
+        counts[at] = [had + n for had, n in zip(counts[at], four, strict=True)]
     return [
         Point(at, seen, clicked, converted, seen_clicks=of_seen if seen_steps is not None else None)
         for at, (seen, clicked, converted, of_seen) in counts.items()

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, literal, select
 from sqlalchemy.orm import Session
 
 from tracker.days import BUCKET_MS, Span
-from tracker.extensions import in_list, listed
+from tracker.extensions import in_given, in_list
 from tracker.reports.metrics import Sales
 from tracker.salesums import (
     ADDED,
@@ -261,7 +261,7 @@ def _series(step: int, *, of_links: bool) -> Select[Any]:
         table.bucket >= bindparam("start"),
         table.bucket < bindparam("end"),
     )
-    return (query.where(listed(table.link_id, "links")) if of_links else query).group_by(index)
+    return (query.where(in_given(table.link_id, "links")) if of_links else query).group_by(index)
 
 
 class DaySum(NamedTuple):

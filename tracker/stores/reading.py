@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Select, Table, bindparam, func, liter
 
 from tracker.days import Span
 from tracker.events import Kind, Verdict
-from tracker.extensions import in_list, listed
+from tracker.extensions import in_given, in_list
 from tracker.stores import selecting
 from tracker.stores.dialects import dialect_of
 from tracker.stores.rollups import (
@@ -281,7 +281,7 @@ def _series(step: int, *, of_links: bool) -> Select[Any]:
         steps.kind.in_(SHOWN),
     )
     if of_links:
-        query = query.where(listed(steps.link_id, "links"), steps.verdict == Verdict.COUNTED)
+        query = query.where(in_given(steps.link_id, "links"), steps.verdict == Verdict.COUNTED)
     return query.group_by(index, steps.kind)
 
 
