@@ -37,14 +37,21 @@ class LoaderApp(DirtyApp):
         collect_rarely()
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
         self._thread.start()
-        threading.Thread(target=self._watch, args=(os.getppid(),), name="watch", daemon=True).start()
 
-    def _watch(self, parent: int) -> None:
-        """Without its arbiter this process would live on, and hold the port it has inherited."""
-        while not self._stop.wait(WATCH_S):
-            if os.getppid() != parent:
-                self.close()
-                os._exit(1)
+    def watch(self, arbiter: int) -> None:
+        """Without its arbiter this process would live on, and hold the port it has inherited.
+
+        Whose it is says who made it: asked for here, it could be gone already, and whoever inherited this process
+        would be taken for it.
+        """
+        threading.Thread(target=self._watch, args=(arbiter,), name="watch", daemon=True).start()
+
+    def _watch(self, arbiter: int) -> None:
+        while os.getppid() == arbiter:
+            if self._stop.wait(WATCH_S):
+                return
+        self.close()
+        os._exit(1)
 
     def _run(self) -> None:
         """A loader that ended without being told to takes its process with it, and the arbiter starts another."""
@@ -99,6 +106,10 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
     def when_ready(_server: Any) -> None:
         print(f"Tracker is ready on port {settings.port}. {said[-1]}", flush=True)
 
+    def dirty_worker_init(worker: Any) -> None:
+        for loader in worker.apps.values():
+            loader.watch(worker.ppid)
+
     def child_exit(_server: Any, worker: Any) -> None:
         metering.forget(worker.pid)
 
@@ -110,6 +121,7 @@ def gunicorn_settings(settings: Settings) -> dict[str, Any]:
         "asgi_lifespan": "off",
         "dirty_apps": ["tracker.server:LoaderApp"],
         "dirty_workers": 1,
+        "dirty_worker_init": dirty_worker_init,
         "dirty_graceful_timeout": CLOSE_WITHIN_S + 1,
         "graceful_timeout": CLOSE_WITHIN_S,
         "limit_request_line": REQUEST_LINE_MAX_BYTES,
