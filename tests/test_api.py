@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 from collections.abc import Callable
 
@@ -23,6 +24,14 @@ SPRING = {
     "source": "newsletter",
     "medium": "email",
 }
+
+
+def test_a_long_answer_is_compressed_for_who_asks_for_that(api: Api) -> None:
+    plain = api("GET", "/openapi.json")
+    packed = api("GET", "/openapi.json", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.data) == plain.data
 
 
 def test_a_link_is_made_with_everything_to_paste(api: Api) -> None:

@@ -72,6 +72,14 @@ def test_who_has_the_page_is_told_that_it_is_still_the_same(owner: FlaskClient, 
     assert owner.get(page, headers={"If-None-Match": 'W/"another"'}).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/app/", "/app/campaigns", "/app/campaigns/spring-sale/variants"])
+def test_so_are_the_other_pages_that_only_read(owner: FlaskClient, make_link: MakeLink, page: str, path: str) -> None:
+    tag = owner.get(path).headers["ETag"]
+    assert owner.get(path, headers={"If-None-Match": tag}).status_code == 304
+    make_link(code="other", campaign="elsewhere", content="other")
+    assert owner.get(path, headers={"If-None-Match": tag}).status_code == (304 if "spring-sale" in path else 200)
+
+
 def test_a_stored_click_is_on_the_page_at_once(
     owner: FlaskClient, client: FlaskClient, page: str, load: Callable[[], int]
 ) -> None:

@@ -17,14 +17,21 @@ NUL = "a%00b"
 TYPED = "a\0b"
 CAMPAIGN = "/campaigns/spring-sale"
 PAGES = (
-    *("/?q=", "/?sort=", "/events?code=", "/events?campaign=", "/events?visitor=", "/links?q=", "/changes?kind="),
-    *("/changes?link=", "/conversions?q=", "/conversions?order=", "/audiences?q=", "/planner?campaign="),
-    *("/planner?baseline=", f"{CAMPAIGN}?content=", f"{CAMPAIGN}?link=", f"{CAMPAIGN}?country=", f"{CAMPAIGN}?from="),
-    *(f"{CAMPAIGN}/variants?links=", f"{CAMPAIGN}/variants?control=", f"{CAMPAIGN}/costs?source="),
+    *("/?q=", "/?sort=", "/events?code=", "/events?campaign=", "/changes?kind=", "/changes?link="),
+    *(
+        "/debugger?q=",
+        "/planner?campaign=",
+        "/planner?baseline=",
+        f"{CAMPAIGN}?content=",
+        f"{CAMPAIGN}?link=",
+        f"{CAMPAIGN}?country=",
+        f"{CAMPAIGN}?from=",
+    ),
+    *(f"{CAMPAIGN}/variants?links=", f"{CAMPAIGN}/variants?control="),
 )
 QUESTIONS = (
     *("/events?code=", "/links?q=", "/links?campaign=", "/conversions?order=", "/conversions?customer="),
-    *("/planner?campaign=", "/attention?x=", f"{CAMPAIGN}/stats?content=", f"{CAMPAIGN}/stats?group_by="),
+    *("/planner?campaign=", f"{CAMPAIGN}/stats?content=", f"{CAMPAIGN}/stats?group_by="),
     *(f"{CAMPAIGN}/variants?links=", f"{CAMPAIGN}/changes?link=", f"{CAMPAIGN}/costs?source="),
 )
 FORMS: dict[str, dict[str, str]] = {

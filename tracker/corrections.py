@@ -13,6 +13,7 @@ from tracker.config import Keys
 from tracker.days import DAY_MS
 from tracker.errors import Invalid
 from tracker.events import Kind, Verdict
+from tracker.links import by_ids
 from tracker.models import Campaign, Conversion, LedgerEntry, Link, Report, Workspace
 from tracker.money import Money
 from tracker.salesums import SaleSums
@@ -37,12 +38,11 @@ def candidates(
     wanted = Wanted(kind=Kind.CLICK, verdict=Verdict.COUNTED, since_ms=found.at_ms - _CANDIDATE_DAYS * DAY_MS)
     before = store.search(workspace.id, wanted, before=(found.at_ms, found.nonce), limit=CANDIDATES_MAX)
     clicks = [click for click in before.events if click.link_id is not None and click.visitor is not None]
-    ids = {click.link_id for click in clicks}
-    links = {link.id: link for link in session.scalars(select(Link).where(Link.id.in_(ids))).unique()}
+    known = by_ids(session, (click.link_id for click in clicks if click.link_id is not None))
     return [
         Candidate(click, link, clickid.make(key, link.id, click.at_ms, click.nonce))
         for click in clicks
-        if (link := links.get(click.link_id or 0)) is not None
+        if (link := known.get(click.link_id or 0)) is not None
     ]
 
 

@@ -15,6 +15,7 @@ from tracker.claims import ALIASES, PIXEL, Claim
 from tracker.config import Keys
 from tracker.errors import Invalid
 from tracker.events import Kind, Verdict
+from tracker.links import by_ids
 from tracker.matching import HINTS, Found
 from tracker.models import Conversion, Link, Report, Workspace
 from tracker.money import Money
@@ -154,7 +155,7 @@ def look_at(session: Session, store: EventStore, workspace: Workspace, code: Tes
     reports = _reports(session, workspace, code, clicks)
     seen = _explained(session, workspace, reports[:SHOWN_MAX], keys)
     _add_clicks(store, code, seen)
-    links = _links(session, {event.link_id for event in events if event.link_id})
+    links = by_ids(session, {event.link_id for event in events if event.link_id})
     hits = [HitSeen(event, links.get(event.link_id or 0)) for event in events[:SHOWN_MAX]]
     return Findings(hits, seen, len(events) > SHOWN_MAX or len(reports) > SHOWN_MAX)
 
@@ -162,7 +163,7 @@ def look_at(session: Session, store: EventStore, workspace: Workspace, code: Tes
 def stray_hits(session: Session, store: EventStore, workspace: Workspace, now_ms: int) -> list[HitSeen]:
     """Hits of the last days with a code that nobody has issued, or that had expired: a link went out with it."""
     events = store.tests(workspace.id, None, since_ms=now_ms - STRAY_FOR_MS, limit=STRAY_MAX)
-    links = _links(session, {event.link_id for event in events if event.link_id})
+    links = by_ids(session, {event.link_id for event in events if event.link_id})
     return [HitSeen(event, links.get(event.link_id or 0)) for event in events]
 
 
@@ -173,10 +174,6 @@ def stray_reports(session: Session, workspace: Workspace, codes: Sequence[TestCo
     issued = {code.code for code in codes}
     found = [each for each in newest if each.test_code not in issued and each.at_ms >= now_ms - STRAY_FOR_MS]
     return found[:STRAY_MAX]
-
-
-def _links(session: Session, ids: set[int]) -> dict[int, Link]:
-    return {link.id: link for link in session.scalars(select(Link).where(Link.id.in_(ids)))} if ids else {}
 
 
 def _reports(session: Session, workspace: Workspace, code: TestCode, clicks: set[EventId]) -> list[Report]:

@@ -16,6 +16,7 @@ from tracker.config import param_ok
 from tracker.destinations import OwnDomain, destination_refusal, text_refusal
 from tracker.errors import Invalid, NotFound, Taken
 from tracker.events import TEST_PARAM
+from tracker.extensions import in_list
 from tracker.models import Campaign, Link, Workspace
 
 REDIRECT_CODES = (302, 301, 307, 308)
@@ -327,6 +328,15 @@ def sought(session: Session, workspace: Workspace, text: str, *, before_id: int 
     named = and_(Link.id.in_(mine), Link.code == text)
     query = select(Link).join(Campaign, Campaign.id == Link.campaign_id).where(or_(fits, named))
     return list(session.scalars(query.order_by(Link.id.desc()).limit(limit)))
+
+
+def by_ids(session: Session, ids: Iterable[int]) -> dict[int, Link]:
+    """Links by their ids, however many and of whatever workspace; those that this session has are not read again."""
+    had = {link_id: session.identity_map.get(session.identity_key(Link, link_id)) for link_id in set(ids)}
+    found = {link_id: link for link_id, link in had.items() if isinstance(link, Link)}
+    if missing := had.keys() - found.keys():
+        found |= {link.id: link for link in session.scalars(select(Link).where(in_list(Link.id, missing)))}
+    return found
 
 
 def codes_of(session: Session, ids: Iterable[int]) -> dict[int, str]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tracker import summing
 from tracker.credited import DAYS, QUARTERS
 from tracker.credits import WHOLE, Model
 from tracker.days import Span
+from tracker.links import by_ids
 from tracker.models import Link
 from tracker.money import Money
 from tracker.salesums import Axis, sale_days, sale_quarters
@@ -77,23 +77,15 @@ class Attribution:
 
 
 def build(
-    session: Session,
-    campaign_id: int,
-    spans: Sequence[Span],
-    links: frozenset[int] | None = None,
-    known: Iterable[Link] = (),
+    session: Session, campaign_id: int, spans: Sequence[Span], links: frozenset[int] | None = None
 ) -> Attribution:
-    """Credits of touches in a period, of all links or of these. Touches carry the date, as clicks do elsewhere.
-
-    `known` links are not read again.
-    """
+    """Credits of touches in a period, of all links or of these. Touches carry the date, as clicks do elsewhere."""
     sums: dict[int, dict[Model, list[tuple[str, int, int]]]] = {}
     for model, link_id, currency, millionths, minor in _read(session, campaign_id, spans[0].start, spans[-1].end):
         if links is None or link_id in links:
             sums.setdefault(link_id, {}).setdefault(Model(model), []).append((currency, int(millionths), int(minor)))
     by_link = {link_id: {model: _credit(of.get(model, ())) for model in Model} for link_id, of in sums.items()}
-    found = {link.id: link for link in known}
-    found |= {link.id: link for link in _links(session, sorted(by_link.keys() - found.keys()))}
+    found = by_ids(session, by_link)
     compared = [Compared([found[link_id]], of) for link_id, of in by_link.items() if link_id in found]
     compared = [each for each in compared if any(of.millionths or any(of.minor.values()) for of in each.of.values())]
     compared.sort(key=lambda each: (-_most(each), each.links[0].id))
@@ -115,13 +107,6 @@ def _read(session: Session, campaign_id: int, start: int, end: int) -> Iterable[
     """Sums over the buckets from `start` to before `end`."""
     keys = ("model", "link_id", "currency")
     return session.execute(*summing.over(QUARTERS, DAYS, keys, {"campaign_id": campaign_id}, start, end))
-
-
-def _links(session: Session, ids: Sequence[int]) -> list[Link]:
-    found: list[Link] = []
-    for start in range(0, len(ids), 500):
-        found += session.scalars(select(Link).where(Link.id.in_(ids[start : start + 500])))
-    return found
 
 
 def _credit(rows: Iterable[tuple[str, int, int]]) -> Credit:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from tracker import days
 from tracker.days import Span
 from tracker.errors import Invalid
+from tracker.links import by_ids
 from tracker.models import Campaign, Link, Workspace
 from tracker.money import Money
 from tracker.reports import comparison, cost, maturity, metrics, weekhours
@@ -31,7 +32,6 @@ from tracker.summing import DAY
 DAYS_DEFAULT = 14
 DAYS_MAX = 1100
 HOURLY_DAYS_MAX = 31
-IN_MAX = 500
 YEAR_DAYS = 364
 HEAT_DAYS_MAX = 92
 FIRST_DAY, LAST_DAY = date(1980, 1, 1), date(2100, 1, 1)
@@ -354,10 +354,7 @@ class _Reading:
 def _links(session: Session, campaign: Campaign, seen: set[int]) -> list[Link]:
     """The links that a campaign has, and those it had when something happened on them."""
     own = list(session.scalars(_own_links(), {"campaign": campaign.id}))
-    moved = sorted(seen.difference(link.id for link in own))
-    for start in range(0, len(moved), IN_MAX):
-        own += session.scalars(select(Link).where(Link.id.in_(moved[start : start + IN_MAX])))
-    return own
+    return [*own, *by_ids(session, seen.difference(link.id for link in own)).values()]
 
 
 @cache

@@ -21,7 +21,8 @@ from tracker import changelog, days
 from tracker.days import BUCKET_MS, Span
 from tracker.errors import Invalid
 from tracker.events import Verdict
-from tracker.extensions import in_given, in_list
+from tracker.extensions import in_given
+from tracker.links import by_ids
 from tracker.models import Campaign, Link, Workspace
 from tracker.reports import trial
 from tracker.reports.campaign import DAYS_MAX, Period
@@ -203,7 +204,7 @@ def _busiest(session: Session, facts: Facts) -> list[Link]:
         if cell.verdict == Verdict.COUNTED:
             traffic[cell.link_id] += cell.n
     ids = [link_id for link_id, _ in traffic.most_common(LINKS_MAX)]
-    return list(session.scalars(select(Link).where(in_list(Link.id, ids)))) if ids else []
+    return list(by_ids(session, ids).values())
 
 
 def _chosen(session: Session, campaign: Campaign, seen: set[int], codes: Sequence[str]) -> list[Link]:

@@ -14,8 +14,9 @@ from sqlalchemy import Executable, bindparam, select
 from sqlalchemy.orm import Session
 
 from tracker.days import BUCKET_MS, Span
-from tracker.extensions import in_given, in_list
-from tracker.models import Conversion, Link
+from tracker.extensions import in_given
+from tracker.links import by_ids
+from tracker.models import Conversion
 from tracker.money import Money
 from tracker.reported import Touch
 from tracker.salesums import COUNTING, VIEW
@@ -71,17 +72,8 @@ class _Sale:
     currency: str
 
 
-def build(
-    session: Session,
-    campaign_id: int,
-    spans: Sequence[Span],
-    links: frozenset[int] | None = None,
-    known: Iterable[Link] = (),
-) -> Journeys:
-    """Of a campaign's conversions that count, by the day of their click; of all links, or of these.
-
-    `known` links are not read again.
-    """
+def build(session: Session, campaign_id: int, spans: Sequence[Span], links: frozenset[int] | None = None) -> Journeys:
+    """Of a campaign's conversions that count, by the day of their click; of all links, or of these."""
     given: dict[str, Any] = {"start_ms": spans[0].start * BUCKET_MS, "end_ms": spans[-1].end * BUCKET_MS}
     given |= {"campaign": campaign_id} | ({} if links is None else {"links": sorted(links)})
     newest, touches = _queries(of_links=links is not None)
@@ -91,7 +83,7 @@ def build(
         looked_at=len(sales),
         is_sample=len(found) > SAMPLE_MAX,
         delay=_delay(sorted(sale.delay_ms for sale in sales)),
-        paths=_paths(session, session.execute(touches, given).all(), sales, known),
+        paths=_paths(session, session.execute(touches, given).all(), sales),
     )
 
 
@@ -142,15 +134,15 @@ def _delay(delays_ms: Sequence[int]) -> Delay | None:
     )
 
 
-def _paths(session: Session, touches: Sequence[Any], sales: Sequence[_Sale], known: Iterable[Link]) -> list[Way]:
+def _paths(session: Session, touches: Sequence[Any], sales: Sequence[_Sale]) -> list[Way]:
     """Paths of these sales. One that has none stored yet is left out; its turn comes with the loader's next."""
     by_id = {sale.id: sale for sale in sales}
     rows = [row for row in touches if row[0] in by_id]
     if len(rows) == TOUCHES_READ_MAX:
         # The last one may have been cut off.
         rows = [row for row in rows if row[0] != rows[-1][0]]
-    placements = {link.id: (link.source, link.medium) for link in known}
-    placements |= _placements(session, {row[1] for row in rows} - placements.keys())
+    known = by_ids(session, (row[1] for row in rows))
+    placements = {link_id: (link.source, link.medium) for link_id, link in known.items()}
     counts: dict[tuple[tuple[Placement, ...], int], list[_Sale]] = {}
     for conversion_id, path in groupby(rows, key=lambda row: int(row[0])):
         key = _shown([place for place, _ in groupby(placements[row[1]] for row in path)])
@@ -163,13 +155,6 @@ def _shown(steps: list[Placement]) -> tuple[tuple[Placement, ...], int]:
     if len(steps) <= STEPS_MAX:
         return tuple(steps), 0
     return (steps[0], *steps[-(STEPS_MAX - 1) :]), len(steps) - STEPS_MAX
-
-
-def _placements(session: Session, ids: set[int]) -> dict[int, Placement]:
-    if not ids:
-        return {}
-    query = select(Link.id, Link.source, Link.medium).where(in_list(Link.id, ids))
-    return {row[0]: (row[1], row[2]) for row in session.execute(query)}
 
 
 def _revenue(sales: Iterable[_Sale]) -> list[Money]:

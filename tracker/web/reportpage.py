@@ -150,9 +150,8 @@ def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> a
         return None
     spans, session = found.period.spans(zone), db.session()
     links = campaign_report.links_of(session, campaign, found.filters)
-    known = [link for group in found.groups.get("link", ()) for link in group.links]
-    credited = credits_report.build(session, campaign.id, spans, links, known)
-    ways = journeys.build(session, campaign.id, spans, links, known)
+    credited = credits_report.build(session, campaign.id, spans, links)
+    ways = journeys.build(session, campaign.id, spans, links)
     return attribution.shown(credited, ways, found.views, campaign.attribution_model)
 
 
