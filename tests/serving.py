@@ -34,6 +34,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 class Server:
     """Started on entering, ended by SIGTERM on leaving."""
 
@@ -96,7 +100,10 @@ class Server:
     def workers(self) -> set[int]:
         """The edge's processes."""
         loader = self.loader_pid()
-        arbiter = int(Path(f"/proc/{loader}/stat").read_text().rpartition(")")[2].split()[1])
+        try:
+            arbiter = parent_of(loader)
+        except (FileNotFoundError, ProcessLookupError):  # a reload has just replaced it
+            return self.workers()
         return set(self._group()) - {self.pid, loader, arbiter}
 
     def kill_everything(self) -> None:

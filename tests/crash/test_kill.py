@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.accounts import LINK, ROUNDS, check, load, settle
-from tests.serving import Server, free_port
+from tests.serving import Server, free_port, parent_of
 
 
 def children(pid: int) -> list[int]:
@@ -52,10 +52,6 @@ def test_killing_everything_loses_and_doubles_nothing(tmp_path: Path) -> None:
     with Server(tmp_path / "data", port=port) as server:
         settle(server)
     check(tmp_path / "data", tmp_path)
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def is_alive(pid: int) -> bool:
