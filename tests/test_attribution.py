@@ -128,6 +128,10 @@ def test_the_page_has_models_paths_and_delays(sold: Callable[..., None], owner: 
     page = owner.get("/app/campaigns/spring-sale").text
     assert "Position based" in page
     assert "newsletter / m" in page
+    assert "Half of" not in page
+    page = owner.get("/app/campaigns/spring-sale?open=paths").text
+    assert "Position based" not in page
+    assert "newsletter / m" in page
     assert "Half of the conversions came within <strong>2 hours</strong>" in page
     assert "Told from 1 conversion." in page
 
@@ -152,7 +156,9 @@ def test_views_stand_apart(
 
 def test_a_campaign_without_clicks_that_led_anywhere_says_so(make_link: MakeLink, owner: FlaskClient) -> None:
     make_link()
-    assert "No click of these days has led to a conversion yet." in owner.get("/app/campaigns/spring-sale").text
+    for opened in ("", "paths"):
+        page = owner.get(f"/app/campaigns/spring-sale?open={opened}").text
+        assert "No click of these days has led to a conversion yet." in page
 
 
 def test_model_and_windows_are_chosen_on_a_page(make_link: MakeLink, owner: FlaskClient, api: Api) -> None:

@@ -138,7 +138,7 @@ def test_hits_and_conversions_are_grouped_by_what_is_known_of_them(api: Api, liv
 
 @pytest.mark.parametrize("name", sorted(DIMENSIONS))
 def test_the_page_has_a_table_whose_values_filter_it(owner: FlaskClient, lived: dict[str, Link], name: str) -> None:
-    table = section(page_of(owner), name)
+    table = section(page_of(owner, open=name), name)
     link = re.search(rf'<a class="filter" href="\?([^"]*)">{SHOWN[name]}</a>', table)
     assert link
     figures = re.findall(r'<td class="number">([^<]*)', table[link.end() : table.index("</tr>", link.end())])
@@ -149,23 +149,22 @@ def test_the_page_has_a_table_whose_values_filter_it(owner: FlaskClient, lived: 
     )
     assert figure(page, "revenue") == "€49.90"
     assert f"<strong>{SHOWN[name]}</strong>" in page
-    assert 'href="?"' in page  # the way back
+    assert re.search(r'<a [^>]*href="\?(open=\w+)?"', page)  # the way back
     assert "Read from raw events" in page
 
 
 def test_codes_of_countries_and_languages_stand_beside_their_names(owner: FlaskClient, lived: dict[str, Link]) -> None:
-    page = page_of(owner)
-    assert 'Germany</a> <span class="muted">DE</span>' in section(page, "country")
-    assert 'German</a> <span class="muted">de</span>' in section(page, "language")
+    assert 'Germany</a> <span class="muted">DE</span>' in section(page_of(owner), "country")
+    assert 'German</a> <span class="muted">de</span>' in section(page_of(owner, open="language"), "language")
 
 
 def test_what_is_not_known_has_a_row_of_its_own_that_filters_too(
     owner: FlaskClient, api: Api, lived: dict[str, Link]
 ) -> None:
-    page = page_of(owner)
+    page = page_of(owner, open="all")
     for name in ("country", "device", "os", "language"):
-        assert re.search(rf'href="\?{name}=%28none%29">not known<', section(page, name)), name
-    assert 'href="?referrer=%28none%29">no referrer<' in section(page, "referrer")
+        assert re.search(rf'href="\?open=all&{name}=%28none%29">not known<', section(page, name)), name
+    assert 'href="?open=all&referrer=%28none%29">no referrer<' in section(page, "referrer")
     assert stats(api, country="(none)")["totals"]["clicks"] == 1
 
 
@@ -190,7 +189,7 @@ def test_the_busiest_ten_are_shown_and_all_on_request(
         hit(client, "/many", BROWSER, f"2003:e0:{number + 1:x}::1", "de", f"https://site-{number:02}.example/")
     hit(client, "/many", BROWSER, GERMAN, "de", "")
     load()
-    table = section(page_of(owner), "referrer")
+    table = section(page_of(owner, open="referrer"), "referrer")
     assert table.count('scope="row"') == 11
     assert "no referrer" in table
     more = re.search(r'href="\?([^"]*)">All 14<', table)
@@ -200,6 +199,42 @@ def test_the_busiest_ten_are_shown_and_all_on_request(
     assert 'id="by-device"' not in page
     assert "All tables" in page
     assert "All tables" not in page_of(owner, all="nonsense")
+
+
+def tabs(page: str) -> dict[str, str]:
+    """Where the tables that are not open are opened, by what they are called."""
+    return {text: query for query, text in re.findall(r'data-stay href="\?([^"#]*)#by-\w+">([^<]*)<', page)}
+
+
+def test_tables_that_answer_one_question_share_a_card(owner: FlaskClient, lived: dict[str, Link]) -> None:
+    page = page_of(owner)
+    cards = re.findall(r'<section id="by-(\w+)"', page)
+    assert cards == ["link", "source", "channel", "country", "device", "models"]
+    assert "Terms" not in tabs(page)  # no link has one
+    opened = html.unescape(owner.get(f"/app/campaigns/spring-sale?{tabs(page)['Browsers']}").text)
+    assert section(opened, "browser").count('scope="row"') == 3
+    assert 'id="by-device"' not in opened
+    # The others stay as they are, and the period's links lead to the same tables.
+    both = html.unescape(owner.get(f"/app/campaigns/spring-sale?{tabs(opened)['Languages']}").text)
+    assert re.findall(r'<section id="by-(\w+)"', both) == ["link", "source", "channel", "language", "browser", "models"]
+    assert 'open=language%2Cbrowser' in section(both, "channel") or 'open=language,browser' in section(both, "channel")
+    assert re.search(r'href="/app/campaigns/spring-sale\?[^"]*open=language', both)
+    assert tabs(both)["Countries"] == "open=browser"
+
+
+def test_all_tables_open_at_once_and_close_again(owner: FlaskClient, lived: dict[str, Link]) -> None:
+    page = page_of(owner, open="all")
+    shown = re.findall(r'<section id="by-(\w+)"', page)
+    assert set(shown) == {*DIMENSIONS, "link", "content", "source", "medium", "models", "paths"}
+    assert tabs(page) == {}
+    assert 'href="?#breakdowns">One table a card' in page
+    assert 'href="?open=all#breakdowns">Open all tables' in page_of(owner)
+
+
+@pytest.mark.parametrize("asked", ["nonsense", "device,,nonsense", "term", "," * 300, "a\0b", "all,os"])
+def test_what_is_no_table_opens_none(owner: FlaskClient, lived: dict[str, Link], asked: str) -> None:
+    cards = re.findall(r'<section id="by-(\w+)"', page_of(owner, open=asked))
+    assert cards == ["link", "source", "channel", "country", "os" if "os" in asked else "device", "models"]
 
 
 # Filters

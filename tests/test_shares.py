@@ -108,7 +108,7 @@ def test_nothing_on_it_leads_into_the_application_or_away(
     page = client.get(f"/s/{token}").text
     addresses = re.findall(r'(?:href|src|action)="([^"]*)"', page)
     assert addresses
-    assert [path for path in addresses if not path.startswith(("#", "/static/", f"/s/{token}/"))] == []
+    assert [path for path in addresses if not path.startswith(("#", "?open=", "/static/", f"/s/{token}/"))] == []
 
 
 def test_neither_page_nor_files_tell_of_another_campaign(
@@ -131,6 +131,21 @@ def test_the_address_cannot_ask_for_anything_else(
     assert plain["totals"]["clicks"] == 2
     assert {**plain, "as_of": "", "lag_s": 0} == {**asked, "as_of": "", "lag_s": 0}
     assert figure(client.get(f"/s/{token}?{query}").text, "clicks") == "2"
+
+
+def test_whoever_reads_it_opens_its_tables(client: FlaskClient, share: Callable[..., SharedReport]) -> None:
+    token = share(query={"source": "newsletter"}).token
+    page = client.get(f"/s/{token}").text
+    assert 'href="?open=browser#by-browser"' in page
+    opened = client.get(f"/s/{token}?open=browser,paths&source=social").text
+    assert '<section id="by-browser"' in opened
+    assert "by-device" not in opened.replace("#by-device", "")
+    assert "by-paths" not in opened
+    assert figure(opened, "clicks") == figure(page, "clicks")
+    every = client.get(f"/s/{token}?open=all").text
+    assert {"channel", "referrer", "country", "language", "device", "os", "browser"} <= set(
+        re.findall(r'<section id="by-(\w+)"', every)
+    )
 
 
 def test_without_money_neither_page_nor_files_say_what_came_in(

@@ -54,6 +54,7 @@ PAGES = {
     "cost-import": "/app/costs/import",
     "exchange-rates": "/app/settings/rates",
     "rates-over-time": "/app/campaigns/demo-spring-sale?metric=ctr&compare=year",
+    "other-tables": "/app/campaigns/demo-spring-sale?open=browser,paths",
     "filtered-campaign": "/app/campaigns/demo-spring-sale?country=DE&device=mobile",
     "changes": "/app/changes",
     "changes-of-a-campaign": "/app/campaigns/demo-spring-sale/changes",
@@ -219,6 +220,34 @@ def test_an_open_page_is_told_that_nothing_changed_until_something_has(
     page.evaluate("document.activeElement.blur()")
     expect(clicks).to_have_text("1", timeout=LIVE_WITHIN_MS)
     context.close()
+
+
+def test_another_table_opens_where_one_is_and_everything_else_stays(
+    browser: Browser, state: str, lived_in: Server
+) -> None:
+    context = browser.new_context(user_agent=PERSON, storage_state=state, viewport={"width": 1440, "height": 600})
+    page = context.new_page()
+    page.goto(f"{lived_in.url}/app/campaigns/demo-spring-sale")
+    link = page.get_by_role("link", name="Browsers", exact=True)
+    link.scroll_into_view_if_needed()
+    place = page.evaluate("scrollY")
+    assert place > 0
+    link.click()
+    expect(page.get_by_role("heading", name="Browsers", exact=True)).to_be_in_viewport()
+    assert page.evaluate("scrollY") == place
+    # The keyboard goes on in that card, and nothing of it is held back from what comes in live.
+    assert page.evaluate("document.activeElement === document.body")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('section').id") == "by-browser"
+    page.go_back(wait_until="commit")
+    expect(page.get_by_role("heading", name="Devices", exact=True)).to_be_visible()
+    context.close()
+    plain = browser.new_context(user_agent=PERSON, storage_state=state, java_script_enabled=False)
+    page = plain.new_page()
+    page.goto(f"{lived_in.url}/app/campaigns/demo-spring-sale")
+    page.get_by_role("link", name="Paths and times").click()
+    expect(page.get_by_role("heading", name="Paths and times")).to_be_in_viewport()
+    plain.close()
 
 
 def test_a_hit_shows_on_the_open_events_of_its_link_with_what_was_made_of_it(

@@ -22,7 +22,7 @@ from tracker.reports import comparison, cost, maturity, metrics, weekhours
 from tracker.reports.cost import Finances
 from tracker.reports.facts import Facts, gather
 from tracker.reports.filters import DIMENSIONS, EVERYTHING, LINK_FIELDS, NAMES, Filters
-from tracker.reports.grouping import Group, by_dimension, by_field
+from tracker.reports.grouping import Group, Later, by_dimension, by_field
 from tracker.reports.series import HOUR, Point, series
 from tracker.reports.weekhours import WeekHour
 from tracker.salesums import Axis
@@ -91,7 +91,7 @@ class CampaignReport:
     axis: Axis
     week: list[WeekHour] | None = None
     # What was spent and is in no group, by the name of the grouping.
-    not_assigned: dict[str, list[Money]] = field(default_factory=dict)
+    not_assigned: Mapping[str, list[Money]] = field(default_factory=dict)
 
 
 def default_period(workspace: Workspace, now: datetime) -> Period:
@@ -208,14 +208,12 @@ def build(
         steps = maturity.marked(steps, curve, period.last, ZoneInfo(workspace.timezone), now)
     by_links = any(name in LINK_FIELDS for name in group_by)
     links = [link for link in _links(session, campaign, facts.links) if filters.fits(link)] if by_links else []
-    groups: Mapping[str, Sequence[Group]] = {
-        name: by_dimension(facts, found, name) if name in DIMENSIONS else by_field(links, facts, name)
-        for name in group_by
-    }
-    groups = {
-        name: finances.of_groups(name, some) if money_of_hits or name in LINK_FIELDS else some
-        for name, some in groups.items()
-    }
+
+    def grouped(name: str) -> Sequence[Group]:
+        some = by_dimension(facts, found, name) if name in DIMENSIONS else by_field(links, facts, name)
+        return finances.of_groups(name, some) if money_of_hits or name in LINK_FIELDS else some
+
+    groups = Later(group_by, grouped)
     return CampaignReport(
         campaign=campaign,
         period=period,
@@ -233,7 +231,7 @@ def build(
         filters=filters,
         axis=axis,
         week=weekhours.of(facts) if hourly else None,
-        not_assigned={name: finances.not_assigned(name, some) for name, some in groups.items()},
+        not_assigned=Later(group_by, lambda name: finances.not_assigned(name, groups[name])),
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TypeVar, overload
 
 from tracker.events import Kind
 from tracker.models import Link
@@ -13,6 +13,7 @@ from tracker.reports.facts import NO_LINK, Facts
 from tracker.reports.filters import DIMENSIONS, LINK_FIELDS
 from tracker.stores import Cell
 
+T = TypeVar("T")
 NOTHING = metrics.Sales()
 Hits = tuple[int, int, int]  # impressions, clicks and unique clicks
 
@@ -27,6 +28,26 @@ class Group:
     key: str | None
     totals: metrics.Totals
     links: list[Link]
+
+
+class Later(Mapping[str, T]):
+    """What there is by each of these names, put together when it is asked for: a page shows few of a report's groups."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], T]) -> None:
+        self._names, self._make, self._made = tuple(names), make, dict[str, T]()
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def by_field(links: list[Link], facts: Facts, name: str) -> list[Group]:

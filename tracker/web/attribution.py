@@ -11,6 +11,7 @@ from tracker.reports.attribution import Attribution, Compared, Credit
 from tracker.reports.journeys import Delay, Journeys, Way
 from tracker.reports.metrics import Sales
 from tracker.web import formats, words
+from tracker.web.opened import Tab
 
 PLACEMENTS_SHOWN = 8
 PATHS_SHOWN = 8
@@ -38,34 +39,50 @@ class PlacementRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """All of that part. `placements_left` more are not shown."""
+class Models:
+    """What each model gives to whom. `placements_left` more are not shown."""
 
-    models: list[ModelRow]
+    rows: list[ModelRow]
     placements: list[PlacementRow]
     placements_left: int
-    journeys: Journeys
-    paths: list[tuple[Way, list[str]]]
-    delay: list[tuple[str, str]]
     views: int
     views_revenue: list[Money]
 
 
-def shown(found: Attribution, journeys: Journeys, views: Sales, chosen: str) -> Shown:
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """By which clicks conversions came, and how long after theirs."""
+
+    journeys: Journeys
+    rows: list[tuple[Way, list[str]]]
+    delay: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of that part is open."""
+
+    tabs: list[Tab]
+    models: Models | None
+    paths: Paths | None
+
+
+def models(found: Attribution, views: Sales, chosen: str) -> Models:
     placements = found.by_placement()
-    return Shown(
-        models=[_row(found.total, model, chosen) for model in Model],
+    return Models(
+        rows=[_row(found.total, model, chosen) for model in Model],
         placements=[
             PlacementRow(" / ".join(key), [formats.decimal(of.of[model].conversions) for model in Model])
             for key, of in placements[:PLACEMENTS_SHOWN]
         ],
         placements_left=max(len(placements) - PLACEMENTS_SHOWN, 0),
-        journeys=journeys,
-        paths=[(way, _steps(way)) for way in journeys.paths[:PATHS_SHOWN]],
-        delay=_delay(journeys.delay),
         views=views.conversions,
         views_revenue=[Money(minor, currency) for currency, minor in sorted(views.minor.items())],
     )
+
+
+def paths(found: Journeys) -> Paths:
+    return Paths(found, [(way, _steps(way)) for way in found.paths[:PATHS_SHOWN]], _delay(found.delay))
 
 
 def _row(compared: Compared, model: Model, chosen: str) -> ModelRow:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import DIMENSIONS, LINK_FIELDS, NONE, Filters
 from tracker.reports.grouping import Group
 from tracker.web import formats, words
+from tracker.web.opened import BREAKDOWNS, CARDS, Opened, Tab
 
 ROWS_SHOWN = 10
 ROWS_MAX = 100
@@ -35,7 +36,7 @@ class Row:
 class Breakdown:
     """A table by one dimension: the busiest values; `left` more are not shown, `values` there are in all.
 
-    `has_ctr`: whether there is a click-through rate by these values.
+    `has_ctr`: whether there is a click-through rate by these values. `tabs`: the tables of the same card.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Breakdown:
     rows: list[Row]
     values: int
     has_ctr: bool
+    tabs: list[Tab]
 
     @property
     def left(self) -> int:
@@ -65,28 +67,39 @@ def whole(args: Mapping[str, str]) -> str | None:
     return asked if asked in (*FIELDS, *DIMENSIONS) else None
 
 
-def tables(report: CampaignReport, only: str | None) -> list[Breakdown]:
-    """The report's groups as tables; of the one that is asked for in whole, many more rows.
+def tables(report: CampaignReport, only: str | None, opened: Opened) -> list[Breakdown]:
+    """The report's groups as tables, of each card the open one; of the one asked for in whole, many more rows.
 
     Links have a table of their own, and a field that none of them has says nothing.
     """
-    shown = ROWS_MAX if only else ROWS_SHOWN
-    all_seen = report.totals.ctr.hits == report.totals.clicks
-    return [
-        _table(name, groups, shown, name in LINK_FIELDS or all_seen)
-        for name, groups in report.groups.items()
-        if name != "link" and (name in DIMENSIONS or only or any(group.key is not None for group in groups))
-    ]
+    if only:
+        return [_table(report, only, ROWS_MAX, [])] if only != "link" else []
+    found = []
+    for card in BREAKDOWNS:
+        names = [name for name in CARDS[card] if name in DIMENSIONS or _has_values(report, name)]
+        shown = names if opened.is_all else [opened.of(card, names)] if names else []
+        found += [_table(report, name, ROWS_SHOWN, opened.tabs(card, names)) for name in shown]
+    return found
 
 
-def _table(name: str, groups: Sequence[Group], shown: int, has_ctr: bool) -> Breakdown:
+def _has_values(report: CampaignReport, field: str) -> bool:
+    value_of = LINK_FIELDS[field]
+    if any(value_of(link) is not None for group in report.groups["link"] for link in group.links):
+        return True
+    # What was spent on a source is shown with it, though no link has it.
+    return field == "source" and any(group.key is not None for group in report.groups[field])
+
+
+def _table(report: CampaignReport, name: str, shown: int, tabs: list[Tab]) -> Breakdown:
     """The busiest stand first; hits without a value stand last, links without one anywhere."""
+    groups = report.groups[name]
     known = [group for group in groups[: shown + 1] if group.key is not None][:shown]
     unknown = [group for group in (groups[-1:] if name in DIMENSIONS else groups) if group.key is None]
     top = max((group.totals.clicks for group in (*known[:1], *unknown)), default=0)
     rows = [_row(name, group, top) for group in (*known, *unknown)]
     title, first = words.DIMENSIONS.get(name) or (words.FIELD_TITLES[name], words.FIELDS[name])
-    return Breakdown(name, title, first, rows, len(groups), has_ctr)
+    has_ctr = name in LINK_FIELDS or report.totals.ctr.hits == report.totals.clicks
+    return Breakdown(name, title, first, rows, len(groups), has_ctr, tabs)
 
 
 def _row(name: str, group: Group, top: int) -> Row:

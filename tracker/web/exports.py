@@ -18,6 +18,7 @@ from tracker.models import Workspace
 from tracker.reports.campaign import CampaignReport
 from tracker.web import reportpage, responses
 from tracker.web.access import signed_in
+from tracker.web.opened import EVERY, OPEN
 
 pages = Blueprint("exports", __name__)
 responses.add_not_found(pages)
@@ -46,7 +47,7 @@ def as_csv(workspace: Workspace, slug: str) -> ResponseReturnValue:
 def _of_page(workspace: Workspace, slug: str) -> dict[str, Any]:
     """By the same query as the page. Raises Invalid where the page would show something else than it was asked for."""
     campaign = campaigns.find(db.session(), workspace, slug)
-    shown = reportpage.context(workspace, campaign, request.args, days.now())
+    shown = reportpage.context(workspace, campaign, {**request.args, OPEN: EVERY}, days.now())
     if errors := {**shown["choice"].errors, **shown["refused"]}:
         raise Invalid(errors)
     return content(shown)

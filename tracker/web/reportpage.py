@@ -17,9 +17,12 @@ from tracker.reports import budgetuse, filtered, filters, journeys
 from tracker.reports import campaign as campaign_report
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import Filters
+from tracker.reports.grouping import Group, Later
 from tracker.reports.metrics import Totals
 from tracker.services import services
 from tracker.web import attribution, breakdowns, changelog, changes, drawing, heat, periods, standing, variants
+from tracker.web import opened as opening
+from tracker.web.opened import Opened
 
 
 def context(
@@ -39,12 +42,13 @@ def context(
     """
     store = services().store
     began_today = campaign_report.began_today(store, campaign, workspace, now)
-    (wanted, refused), whole = _filters(args), breakdowns.whole(args)
+    (wanted, refused), whole, opened = _filters(args), breakdowns.whole(args), opening.opened(args)
     by = "conversion" if args.get("by") == "conversion" else None
-    kept = {**wanted.given, **({breakdowns.ALL: whole} if whole else {}), **({"by": by} if by else {})}
+    own = {breakdowns.ALL: whole, opening.OPEN: opened.query, "by": by}
+    kept = {**wanted.given, **{name: value for name, value in own.items() if value}}
     choice = periods.choose(workspace, args, now, began_today=began_today, kept=kept)
     of, axis = (db.session(), store, workspace, campaign), campaign_report.AXES[by or "click"]
-    names = (whole,) if whole else (*breakdowns.FIELDS, *filters.DIMENSIONS)
+    names = (whole,) if whole else (*breakdowns.FIELDS, *opened.dimensions)
     compare, rates = choice.comparison or False, choice.metric == "ctr"
     found = campaign_report.build(
         *of,
@@ -66,7 +70,7 @@ def context(
     shown = breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN
     inside = dict(INSIDE_NOTHING)
     if not is_shared:
-        inside |= _inside(workspace, campaign, found, now)
+        inside |= _inside(workspace, campaign, found, opened, now)
         if choice.shows_today:
             today = campaign_report.today(workspace, now)
             inside["today"] = campaign_report.counts(*of, today, filters=wanted, axis=axis)
@@ -82,7 +86,9 @@ def context(
         "changes": _changes(found),
         "bands": drawing.bands(found),
         "groups": {"link": drawing.groups(found.groups["link"], shown)} if "link" in found.groups else {},
-        "breakdowns": breakdowns.tables(found, whole),
+        "breakdowns": breakdowns.tables(found, whole, opened),
+        "opened": opened,
+        "asked": lambda text: _only(text) if is_shared else choice.query(**{opening.OPEN: text}),
         "whole": whole,
         "week": heat.draw(found.week, choice.metric) if found.week else None,
         "charts": drawing.charts(found, choice.metric, inside["markers"]),
@@ -91,6 +97,10 @@ def context(
         "lag_s": services().lag_s(days.to_ms(now)),
         **inside,
     }
+
+
+def _only(text: str | None) -> dict[str, str]:
+    return {opening.OPEN: text} if text else {}
 
 
 # What a shared page tells nothing of: other campaigns, which paths lead through and benchmarks are made of; what was
@@ -105,10 +115,12 @@ INSIDE_NOTHING: Mapping[str, Any] = {
 }
 
 
-def _inside(workspace: Workspace, campaign: Campaign, found: CampaignReport, now: datetime) -> dict[str, Any]:
+def _inside(
+    workspace: Workspace, campaign: Campaign, found: CampaignReport, opened: Opened, now: datetime
+) -> dict[str, Any]:
     session, zone = db.session(), ZoneInfo(workspace.timezone)
     return {
-        "attribution": _attribution(campaign, found, zone),
+        "attribution": _attribution(campaign, found, opened, zone),
         "benchmark": _standing(workspace, campaign, found, now),
         "markers": changelog.markers(session, campaign, found.period, zone),
         "unmatched": conversions.unmatched_count(session, workspace),
@@ -118,15 +130,16 @@ def _inside(workspace: Workspace, campaign: Campaign, found: CampaignReport, now
 
 def without_money(report: CampaignReport) -> CampaignReport:
     """The same report of which nobody can tell what was earned and spent."""
-    groups = {
-        name: [replace(group, totals=moneyless(group.totals)) for group in found]
-        for name, found in report.groups.items()
-    }
+    groups = report.groups
+
+    def told(name: str) -> list[Group]:
+        return [replace(group, totals=moneyless(group.totals)) for group in groups[name]]
+
     return replace(
         report,
         totals=moneyless(report.totals),
         previous=moneyless(report.previous) if report.previous else None,
-        groups=groups,
+        groups=Later(groups, told),
         views=replace(report.views, minor={}),
         not_assigned={},
     )
@@ -144,15 +157,22 @@ def moneyless(totals: Totals) -> Totals:
     )
 
 
-def _attribution(campaign: Campaign, found: CampaignReport, zone: ZoneInfo) -> attribution.Shown | None:
+def _attribution(
+    campaign: Campaign, found: CampaignReport, opened: Opened, zone: ZoneInfo
+) -> attribution.Shown | None:
     """`None` where the page is cut down by what only hits tell: credits are kept by link."""
     if found.filters.by_hit:
         return None
     spans, session = found.period.spans(zone), db.session()
     links = campaign_report.links_of(session, campaign, found.filters)
-    credited = credits_report.build(session, campaign.id, spans, links)
-    ways = journeys.build(session, campaign.id, spans, links)
-    return attribution.shown(credited, ways, found.views, campaign.attribution_model)
+    of = (session, campaign.id, spans, links)
+    return attribution.Shown(
+        opened.tabs(opening.ATTRIBUTION),
+        attribution.models(credits_report.build(*of), found.views, campaign.attribution_model)
+        if opened.shows("models")
+        else None,
+        attribution.paths(journeys.build(*of)) if opened.shows("paths") else None,
+    )
 
 
 def _standing(

@@ -20,6 +20,7 @@ from tracker.extensions import csrf, db
 from tracker.models import Campaign, Workspace
 from tracker.services import services
 from tracker.web import exports, kept, overall, reportpage, responses
+from tracker.web.opened import EVERY, OPEN
 
 pages = Blueprint("shared", __name__, url_prefix="/s")
 # A form token would need a session's cookie. There is nothing to forge: who unlocks a report must know its password,
@@ -57,7 +58,7 @@ def show(token: str) -> ResponseReturnValue:
     if not _is_open(share):
         return render_template("shared/locked.html", share=share, error=None)
     template = f"shared/{'report' if share.campaign_id else 'overall'}.html"
-    return kept.answer(g.workspace, lambda: render_template(template, **_shown(share)))
+    return kept.answer(g.workspace, lambda: render_template(template, **_shown(share, request.args.get(OPEN, ""))))
 
 
 @pages.post("/<token>")
@@ -153,8 +154,8 @@ def _stamp(share: SharedReport) -> list[Any]:
     return [share.id, hashlib.sha256((share.password_hash or "").encode()).hexdigest()[:32]]
 
 
-def _shown(share: SharedReport) -> dict[str, Any]:
-    """What the page is made of."""
+def _shown(share: SharedReport, opened: str) -> dict[str, Any]:
+    """What the page is made of, with those tables open that whoever reads it chose: all of them are shared."""
     workspace: Workspace = g.workspace
     now = days.now()
     asked = shares.args(share, workspace, now)
@@ -172,12 +173,12 @@ def _shown(share: SharedReport) -> dict[str, Any]:
     hides_money = not share.shows_money
     if share.campaign_id is None:
         return overall.context(workspace, asked, now, hides_money=hides_money) | frame
-    campaign = db.session().get_one(Campaign, share.campaign_id)
+    campaign, asked = db.session().get_one(Campaign, share.campaign_id), {**asked, OPEN: opened}
     return reportpage.context(workspace, campaign, asked, now, is_shared=True, hides_money=hides_money) | frame
 
 
 def _exported(share: SharedReport) -> dict[str, Any]:
-    shown = _shown(share)
+    shown = _shown(share, EVERY)
     hides_money = not share.shows_money
     if share.campaign_id is None:
         return overall.content(shown, hides_money=hides_money)

@@ -165,6 +165,9 @@ DIMENSIONS = {
 }
 FIELDS = {"link": "Link", "content": "Content", "source": "Source", "medium": "Medium", "term": "Term"}
 FIELD_TITLES = {"link": "Links", "content": "Contents", "source": "Sources", "medium": "Mediums", "term": "Terms"}
+# Tables of which one card shows one: the name of each there.
+TABS = {name: title for name, (title, _) in DIMENSIONS.items()} | FIELD_TITLES
+TABS |= {"models": "Attribution", "paths": "Paths and times"}
 FILTERS = FIELDS | {name: title for name, (_, title) in DIMENSIONS.items()}
 CHANNELS = {
     "search": "Search",
