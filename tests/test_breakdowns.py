@@ -217,7 +217,7 @@ def test_tables_that_answer_one_question_share_a_card(owner: FlaskClient, lived:
     # The others stay as they are, and the period's links lead to the same tables.
     both = html.unescape(owner.get(f"/app/campaigns/spring-sale?{tabs(opened)['Languages']}").text)
     assert re.findall(r'<section id="by-(\w+)"', both) == ["link", "source", "channel", "language", "browser", "models"]
-    assert 'open=language%2Cbrowser' in section(both, "channel") or 'open=language,browser' in section(both, "channel")
+    assert "open=language%2Cbrowser" in section(both, "channel") or "open=language,browser" in section(both, "channel")
     assert re.search(r'href="/app/campaigns/spring-sale\?[^"]*open=language', both)
     assert tabs(both)["Countries"] == "open=browser"
 
@@ -238,6 +238,24 @@ def test_what_is_no_table_opens_none(owner: FlaskClient, lived: dict[str, Link],
 
 
 # Filters
+
+
+def offered(page: str, name: str) -> list[str]:
+    """What a filter's field suggests."""
+    found = re.search(rf'<datalist id="values-{name}">(.*?)</datalist>', page, re.DOTALL)
+    assert found, name
+    return re.findall(r'<option value="([^"]*)">', found[1])
+
+
+def test_filters_suggest_what_links_have_and_what_open_tables_show(owner: FlaskClient, lived: dict[str, Link]) -> None:
+    page = page_of(owner)
+    assert offered(page, "source") == ["from-one", "from-two"]
+    assert offered(page, "medium") == ["podcast"]
+    assert offered(page, "term") == ["(none)"]
+    assert set(offered(page, "device")) == {"mobile", "desktop", "(none)"}
+    assert offered(page, "browser") == []
+    every = page_of(owner, open="all")
+    assert set(offered(every, "browser")) >= {"Mobile Safari", "Firefox"}
 
 
 def test_filters_hold_for_everything_on_the_page(owner: FlaskClient, api: Api, lived: dict[str, Link]) -> None:

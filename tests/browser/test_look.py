@@ -250,6 +250,17 @@ def test_another_table_opens_where_one_is_and_everything_else_stays(
     plain.close()
 
 
+def test_the_form_for_filters_suggests_values_of_every_table(browser: Browser, state: str, lived_in: Server) -> None:
+    context = browser.new_context(user_agent=PERSON, storage_state=state)
+    page = context.new_page()
+    page.goto(f"{lived_in.url}/app/campaigns/demo-spring-sale")
+    values = page.locator("#values-browser option")
+    assert values.count() == 0
+    page.get_by_text("Filter", exact=True).first.click()
+    expect(page.locator("#values-browser option[value=Firefox]")).to_be_attached()
+    context.close()
+
+
 def test_a_hit_shows_on_the_open_events_of_its_link_with_what_was_made_of_it(
     browser: Browser, state: str, lived_in: Server
 ) -> None:

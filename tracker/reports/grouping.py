@@ -31,7 +31,7 @@ class Group:
 
 
 class Later(Mapping[str, T]):
-    """What there is by each of these names, put together when it is asked for: a page shows few of a report's groups."""
+    """What there is by each name, put together when it is asked for: a page shows a few of a report's groups."""
 
     def __init__(self, names: Iterable[str], make: Callable[[str], T]) -> None:
         self._names, self._make, self._made = tuple(names), make, dict[str, T]()

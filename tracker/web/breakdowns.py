@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from tracker.reports.campaign import CampaignReport
 from tracker.reports.filters import DIMENSIONS, LINK_FIELDS, NONE, Filters
@@ -14,6 +15,7 @@ from tracker.web.opened import BREAKDOWNS, CARDS, Opened, Tab
 ROWS_SHOWN = 10
 ROWS_MAX = 100
 ALL = "all"
+SUGGESTED_MAX = 12
 FIELDS = tuple(LINK_FIELDS)
 BAR = 100  # units of the widest
 
@@ -107,6 +109,26 @@ def _row(name: str, group: Group, top: int) -> Row:
     code = group.key if name in ("country", "language") and text != group.key else None
     wanted = NONE if group.key is None else group.key
     return Row(text, code, wanted, group, round(group.totals.clicks * BAR / top) if top else 0)
+
+
+def suggested(report: CampaignReport) -> dict[str, list[tuple[str, str]]]:
+    """What may be typed into a filter, and what that is called, the busiest first: by the names of the filters.
+
+    Of what hits are not grouped by nothing is known here; a script asks for all of it when the form is opened.
+    """
+    found: dict[str, list[str | None]] = {
+        name: [group.key for group in report.groups[name][:SUGGESTED_MAX]]
+        for name in report.groups
+        if name in DIMENSIONS
+    }
+    links = [link for group in report.groups.get("link", ()) for link in group.links]
+    for name, value_of in LINK_FIELDS.items() if links else ():
+        found[name] = list(islice(dict.fromkeys(map(value_of, links)), SUGGESTED_MAX))
+    return {
+        name: [(NONE if key is None else key, formats.value(name, key)) for key in keys]
+        for name, keys in found.items()
+        if keys
+    }
 
 
 def chips(filters: Filters) -> list[Chip]:

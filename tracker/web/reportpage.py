@@ -88,6 +88,7 @@ def context(
         "groups": {"link": drawing.groups(found.groups["link"], shown)} if "link" in found.groups else {},
         "breakdowns": breakdowns.tables(found, whole, opened),
         "opened": opened,
+        "suggested": {} if is_shared else breakdowns.suggested(found),
         "asked": lambda text: _only(text) if is_shared else choice.query(**{opening.OPEN: text}),
         "whole": whole,
         "week": heat.draw(found.week, choice.metric) if found.week else None,
@@ -157,9 +158,7 @@ def moneyless(totals: Totals) -> Totals:
     )
 
 
-def _attribution(
-    campaign: Campaign, found: CampaignReport, opened: Opened, zone: ZoneInfo
-) -> attribution.Shown | None:
+def _attribution(campaign: Campaign, found: CampaignReport, opened: Opened, zone: ZoneInfo) -> attribution.Shown | None:
     """`None` where the page is cut down by what only hits tell: credits are kept by link."""
     if found.filters.by_hit:
         return None
