@@ -166,7 +166,8 @@ def test_people_who_bought_by_both_of_their_clicks_are_no_more_than_they_are(
 def test_repeats_are_estimated_from_the_newest_where_there_are_many(
     api: Api, owner: FlaskClient, lab: Lab, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tracker.reports.experiment.CONVERSIONS_READ_MAX", 6)
+    monkeypatch.setattr("tracker.reports.experiment.CONVERSIONS_READ_MAX", 15)
+    monkeypatch.setattr("tracker.reports.experiment.CONVERSIONS_SAMPLED", 6)
     for code in ("one", "two"):
         make_link(code=code, content=code)
         lab.play(code, 9, 9)

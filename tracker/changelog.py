@@ -211,10 +211,22 @@ def listed(
 
 def markers(session: Session, campaign: Campaign, since: datetime, until: datetime) -> list[ChangeEntry]:
     """What a chart from `since` to before `until` marks, in the order of time; of more than MARKERS_MAX the latest."""
-    query = _of(campaign.workspace_id, None, None).where(
-        ChangeEntry.at_ms >= days.to_ms(since), ChangeEntry.at_ms < days.to_ms(until)
+    given = {"workspace": campaign.workspace_id, "campaign": campaign.id}
+    given |= {"since_ms": days.to_ms(since), "until_ms": days.to_ms(until)}
+    found = [entry for own in (True, False) for entry in session.scalars(_marked(own=own), given)]
+    return sorted(found, key=lambda entry: (entry.at_ms, entry.id))[-MARKERS_MAX:]
+
+
+@cache
+def _marked(*, own: bool) -> Select[ChangeEntry]:
+    """The latest of a campaign's own or of the workspace's: each question has an index that ends it early."""
+    query = select(ChangeEntry).where(
+        ChangeEntry.workspace_id == bindparam("workspace"),
+        ChangeEntry.campaign_id == bindparam("campaign") if own else ChangeEntry.campaign_id.is_(None),
+        ChangeEntry.at_ms >= bindparam("since_ms"),
+        ChangeEntry.at_ms < bindparam("until_ms"),
     )
-    return _latest(session, query, campaign, MARKERS_MAX)[::-1]
+    return query.order_by(ChangeEntry.at_ms.desc(), ChangeEntry.id.desc()).limit(MARKERS_MAX)
 
 
 def beside(session: Session, campaign: Campaign, entry: ChangeEntry, since_ms: int, until_ms: int) -> list[ChangeEntry]:

@@ -38,7 +38,8 @@ LINKS_MAX = 200  # the busiest links of a campaign that are looked at
 VARIANTS_MAX = 8  # of one comparison
 COMPARISONS_MAX = 8
 CHOICES_MAX = 24  # links to choose from
-CONVERSIONS_READ_MAX = 2_000  # the newest, that tell how many of a link's conversions are of different clicks
+# How many of the links' conversions are of different clicks is read off them; of more than the first, off the newest.
+CONVERSIONS_READ_MAX, CONVERSIONS_SAMPLED = 2_000, 1_000
 METRICS = ("ctr", "conversion_rate")
 
 
@@ -238,10 +239,16 @@ class _People:
     """How many unique clicks of a link led to a conversion, told by the newest conversions of all links compared."""
 
     def __init__(self, session: Session, campaign_id: int, spans: Sequence[Span], kept: Sequence[Found]) -> None:
-        compared = sorted({link.id for link in _links(kept)})
+        own = {
+            group.links[0].id: group.totals.conversions
+            for each in kept
+            for members in each.variants.values()
+            for group in members
+        }
+        limit = CONVERSIONS_SAMPLED if sum(own.values()) > CONVERSIONS_READ_MAX else CONVERSIONS_READ_MAX
         given: dict[str, Any] = {"start_ms": spans[0].start * BUCKET_MS, "end_ms": spans[-1].end * BUCKET_MS}
-        given |= {"campaign": campaign_id, "links": compared}
-        found = session.execute(_newest(CONVERSIONS_READ_MAX), given).all() if compared else ()
+        given |= {"campaign": campaign_id, "links": sorted(own)}
+        found = session.execute(_newest(limit), given).all() if own else ()
         self._read = {link_id: (n, clicks) for link_id, n, clicks in found}
 
     def of(self, found: Found) -> tuple[dict[int, int], bool]:

@@ -51,7 +51,7 @@ def markers(session: Session, campaign: Campaign, period: Period, zone: ZoneInfo
     start, end = days.bucket_range(period.first, period.last, zone)
     since, until = days.from_ms(start * days.BUCKET_MS), days.from_ms(end * days.BUCKET_MS)
     entries = changelog.markers(session, campaign, since, until)
-    known = changelog.links_of(session, entries)
+    known = links.by_ids(session, [entry.link_id for entry in entries if entry.link_id is not None])
     return [
         Marker(
             entry.at.astimezone(zone),

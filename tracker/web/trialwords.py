@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import floor, log10
 
 from tracker.reports.comparable import Near
-from tracker.reports.experiment import CONVERSIONS_READ_MAX, Comparison, Variant
+from tracker.reports.experiment import CONVERSIONS_SAMPLED, Comparison, Variant
 from tracker.reports.trial import EXPECTED_MIN, Outcome, Pair, SampleRatio, Trial
 from tracker.web import formats
 
@@ -224,7 +224,7 @@ def ratio(found: SampleRatio, names: Sequence[str], by: str) -> str:
 
 
 def estimated() -> str:
-    newest = formats.number(CONVERSIONS_READ_MAX)
+    newest = formats.number(CONVERSIONS_SAMPLED)
     return f"How many of the conversions are repeats is estimated, from the newest {newest} of them."
 
 
