@@ -171,15 +171,14 @@ def sign_in(session: Session, email: str, password: str) -> User | None:
 
 def workspace_of(session: Session, user: User) -> Workspace | None:
     """The workspace a user works in: the first of theirs."""
-    membership = session.scalar(_memberships(), {"user": user.id})
-    return membership.workspace if membership else None
+    return session.scalar(_workspaces(), {"user": user.id})
 
 
 @cache
-def _memberships() -> Select[Membership]:
+def _workspaces() -> Select[Workspace]:
     """Put together once: every page asks."""
-    query = select(Membership).where(Membership.user_id == bindparam("user"))
-    return query.order_by(Membership.workspace_id).limit(1)
+    query = select(Workspace).join(Membership, Membership.workspace_id == Workspace.id)
+    return query.where(Membership.user_id == bindparam("user")).order_by(Workspace.id).limit(1)
 
 
 def create_token(session: Session, workspace: Workspace, name: str) -> str:

@@ -68,11 +68,11 @@ class Trial:
     rates: Sequence[Rate]
     pairs: list[Pair]
 
-    @property
+    @cached_property
     def taking_part(self) -> list[int]:
         return [place for place, rate in enumerate(self.rates) if rate.is_proportion]
 
-    @property
+    @cached_property
     def leader(self) -> int:
         """The place of the highest rate, the first of several."""
         return max(self.taking_part, key=lambda place: (self.rates[place].value or 0, -place))
@@ -86,7 +86,7 @@ class Trial:
             return Outcome.OPEN
         return Outcome.BEST if len(beaten) == len(self.taking_part) - 1 else Outcome.AHEAD
 
-    @property
+    @cached_property
     def beaten(self) -> list[Pair]:
         """The settled pairs of the leader, the nearest of the beaten first."""
         own = [pair for pair in self.pairs if pair.first == self.leader and pair.is_settled]

@@ -33,6 +33,7 @@ from tracker.web import (
     settings,
     shared,
     sharing,
+    urls,
     variants,
     windows,
 )
@@ -71,6 +72,7 @@ def register(app: Flask) -> None:
     formats.register(app)
     responses.register(app)
     kept.register(app)
+    urls.register(app)
     for area in AREAS:
         app.register_blueprint(area, url_prefix="/app")
     app.register_blueprint(privacy.pages)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
@@ -28,6 +28,7 @@ from tracker.web import changewords, effects, responses
 from tracker.web.access import PAGE_SIZE, signed_in
 from tracker.web.changewords import Row
 from tracker.web.forms import NoteForm
+from tracker.web.urls import url_for
 
 pages = Blueprint("changelog", __name__)
 responses.add_not_found(pages)

@@ -23,7 +23,17 @@ from tracker.reports.comparison import Difference
 from tracker.reports.metrics import Rate
 from tracker.web import words
 
-ENGLISH = Locale("en")
+
+class ReaderLocale(Locale):
+    """One object for each language tag: what is remembered by it is found without comparing parts, a thousand times a
+    page.
+    """
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+ENGLISH = ReaderLocale("en")
 MISSING = "–"
 MINUS = "−"
 LANGUAGES_READ_MAX = 5
@@ -39,7 +49,7 @@ _number_locale: ContextVar[Locale | None] = ContextVar("number_locale", default=
 @lru_cache(maxsize=512)
 def _locale_of(tag: str) -> Locale | None:
     try:
-        return Locale.parse(tag, sep="-")
+        return ReaderLocale.parse(tag, sep="-")
     except (UnknownLocaleError, ValueError):
         return None
 
