@@ -23,6 +23,7 @@ from tracker.services import services
 from tracker.web import attribution, breakdowns, changelog, changes, drawing, heat, periods, standing, variants
 from tracker.web import opened as opening
 from tracker.web.opened import Opened
+from tracker.web.periods import Choice
 
 
 def context(
@@ -67,7 +68,6 @@ def context(
         found = without_money(found)
     zone = ZoneInfo(workspace.timezone)
     raw_missing = campaign_report.raw_missing_before(store, campaign, choice.period, zone) if wanted.given else None
-    shown = breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN
     inside = dict(INSIDE_NOTHING)
     if not is_shared:
         inside |= _inside(workspace, campaign, found, opened, now)
@@ -85,12 +85,7 @@ def context(
         "raw_missing_before": raw_missing,
         "changes": _changes(found),
         "bands": drawing.bands(found),
-        "groups": {"link": drawing.groups(found.groups["link"], shown)} if "link" in found.groups else {},
-        "breakdowns": breakdowns.tables(found, whole, opened),
-        "opened": opened,
-        "suggested": {} if is_shared else breakdowns.suggested(found),
-        "asked": lambda text: _only(text) if is_shared else choice.query(**{opening.OPEN: text}),
-        "whole": whole,
+        **_tables(found, choice, whole, opened, is_shared=is_shared),
         "week": heat.draw(found.week, choice.metric) if found.week else None,
         "charts": drawing.charts(found, choice.metric, inside["markers"]),
         "variants": None if whole else variants.summary(found, with_link=not is_shared),
@@ -100,8 +95,24 @@ def context(
     }
 
 
-def _only(text: str | None) -> dict[str, str]:
-    return {opening.OPEN: text} if text else {}
+def _tables(
+    found: CampaignReport, choice: Choice, whole: str | None, opened: Opened, *, is_shared: bool
+) -> dict[str, Any]:
+    """The tables; `asked` says what the query has to be with others of them open, on a shared page nothing beside."""
+
+    def asked(text: str | None) -> dict[str, str]:
+        alone = {opening.OPEN: text} if text else {}
+        return alone if is_shared else choice.query(**{opening.OPEN: text})
+
+    shown = breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN
+    return {
+        "groups": {"link": drawing.groups(found.groups["link"], shown)} if "link" in found.groups else {},
+        "breakdowns": breakdowns.tables(found, whole, opened),
+        "opened": opened,
+        "suggested": {} if is_shared else breakdowns.suggested(found),
+        "asked": asked,
+        "whole": whole,
+    }
 
 
 # What a shared page tells nothing of: other campaigns, which paths lead through and benchmarks are made of; what was
