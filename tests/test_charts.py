@@ -13,6 +13,7 @@ from tracker.web.charts import (
     NARROW,
     STEPS_MAX,
     WIDE,
+    Mark,
     Size,
     Value,
     axis,
@@ -120,3 +121,18 @@ def test_several_rates_share_one_scale() -> None:
     top = band_top(rates)
     assert all(rate.interval is None or rate.interval[1] <= top for rate in rates)
     assert band_top([]) == band_top([Rate(1, 1)]) == 1.0
+
+
+def test_changes_that_would_lie_upon_each_other_share_a_flag() -> None:
+    marks = [Mark(1.5, f"link {number} made") for number in range(5)]
+    marks += [Mark(0.1, "campaign made"), Mark(2.9, "note")]
+    flags = bar_chart(values(1, 2, 3), [], WIDE, marks).flags
+    assert [flag.title for flag in flags] == [
+        "campaign made",
+        "link 0 made; link 1 made; link 2 made; and 2 more",
+        "note",
+    ]
+    assert [flag.x for flag in flags] == sorted(flag.x for flag in flags)
+    # Upon a phone there is less room.
+    near = [Mark(place, f"at {place}") for place in (1.0, 1.06, 1.5)]
+    assert [len(bar_chart(values(1, 2, 3), [], size, near).flags) for size in (WIDE, NARROW)] == [3, 2]

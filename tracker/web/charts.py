@@ -14,6 +14,8 @@ BAR_MAX = 34.0
 LABEL_WIDTH = 66.0
 BAND_WIDTH = 100.0
 MARK_WIDTH = 1.0
+FLAG_WIDTH = 10.0
+FLAG_NAMES_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,10 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Something that was changed: where on the axis of time, what, and where more is told of it."""
+    """Something that was changed, or several things one could not tell apart: where on the axis of time, and what."""
 
     x: float
     title: str
-    href: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,6 @@ class Mark:
 
     place: float
     title: str
-    href: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,20 @@ class _Plane:
         return self.x(index + 0.5)
 
     def flags(self, marks: Iterable[Mark]) -> list[Flag]:
-        return [Flag(self.x(mark.place), mark.title, mark.href) for mark in marks]
+        """Marks that would lie upon each other share a flag at the first one's place."""
+        shared: list[tuple[float, list[str]]] = []
+        for mark in sorted(marks, key=lambda mark: mark.place):
+            x = self.x(mark.place)
+            if shared and x - shared[-1][0] < FLAG_WIDTH:
+                shared[-1][1].append(mark.title)
+            else:
+                shared.append((x, [mark.title]))
+        return [Flag(x, _listed(titles)) for x, titles in shared]
+
+
+def _listed(titles: Sequence[str]) -> str:
+    left = len(titles) - FLAG_NAMES_MAX
+    return "; ".join(titles[:FLAG_NAMES_MAX]) + (f"; and {left} more" if left > 0 else "")
 
 
 def bar_chart(values: Sequence[Value], before: Sequence[int], size: Size, marks: Sequence[Mark] = ()) -> Chart:

@@ -20,7 +20,7 @@ from tracker.web import formats, words
 from tracker.web.charts import NARROW, WIDE, Band, Chart, Mark, RateValue, Value
 from tracker.web.periods import RATES
 
-GROUPS_SHOWN = 15
+GROUPS_SHOWN = 10
 NOUNS = {
     "clicks": ("click", "clicks"),
     "impressions": ("impression", "impressions"),
@@ -35,8 +35,6 @@ class Marker(Protocol):
     def at(self) -> datetime: ...
     @property
     def title(self) -> str: ...
-    @property
-    def href(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ def _marks(report: CampaignReport, markers: Sequence[Marker]) -> list[Mark]:
         index = bisect_right(starts, marker.at) - 1
         if 0 <= index < len(starts) - 1:
             within = (marker.at - starts[index]) / (starts[index + 1] - starts[index])
-            marks.append(Mark(index + within, marker.title, marker.href))
+            marks.append(Mark(index + within, marker.title))
     return marks
 
 
