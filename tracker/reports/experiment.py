@@ -39,7 +39,7 @@ VARIANTS_MAX = 8  # of one comparison
 COMPARISONS_MAX = 8
 CHOICES_MAX = 24  # links to choose from
 # How many of the links' conversions are of different clicks is read off them; of more than the first, off the newest.
-CONVERSIONS_READ_MAX, CONVERSIONS_SAMPLED = 2_000, 1_000
+CONVERSIONS_READ_MAX, CONVERSIONS_SAMPLED = 2_000, 500
 METRICS = ("ctr", "conversion_rate")
 
 
