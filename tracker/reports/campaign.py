@@ -10,7 +10,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Select, bindparam, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
 
 from tracker import days
 from tracker.days import Span
@@ -357,4 +357,5 @@ def _links(session: Session, campaign: Campaign, seen: set[int]) -> list[Link]:
 
 @cache
 def _own_links() -> Select[Link]:
-    return select(Link).where(Link.campaign_id == bindparam("campaign"))
+    # Their campaign is at hand.
+    return select(Link).where(Link.campaign_id == bindparam("campaign")).options(lazyload(Link.campaign))

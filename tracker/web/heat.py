@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracker.reports.weekhours import HOURS, WeekHour
-from tracker.web import formats, words
+from tracker.web import formats
 from tracker.web.drawing import NOUNS
 
 LEVELS = 7  # 0 is nothing, the last the fullest hours
@@ -15,11 +15,10 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One hour of one weekday: how many, how deep, and all about it in words."""
+    """One hour of one weekday: how many, and how deep."""
 
     n: int
     level: int
-    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +35,10 @@ def draw(week: Sequence[WeekHour], metric: str) -> Heat:
     metric = metric if metric in NOUNS else "clicks"
     counts = [getattr(hour, metric) for hour in week]
     top = max(counts, default=0)
-    cells = [_cell(hour, n, top, metric) for hour, n in zip(week, counts, strict=True)]
+    cells = [Cell(n, min(1 + n * (LEVELS - 1) // top, LEVELS) if n else 0) for n in counts]
     rows = [(f"{hour:02}", cells[hour::HOURS]) for hour in range(HOURS)]
     busiest = week[counts.index(top)] if top else None
     return Heat(NOUNS[metric][1], rows, _said(busiest, top, metric) if busiest else None)
-
-
-def _cell(hour: WeekHour, n: int, top: int, metric: str) -> Cell:
-    level = min(1 + n * (LEVELS - 1) // top, LEVELS) if n else 0
-    return Cell(n, level, f"{_name(hour)}: {formats.number(n)} {words.times(n, *NOUNS[metric])}")
 
 
 def _name(hour: WeekHour) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import lru_cache
+from urllib.parse import quote_plus
 from zoneinfo import ZoneInfo
 
 from tracker import days
@@ -62,9 +64,18 @@ class Choice:
         wanted: dict[str, str | None] = {**self.typed, **changes}
         return {name: value for name, value in wanted.items() if value}
 
+    def href(self, **changes: str | None) -> str:
+        """That query as the address of this same page; some of them stand on every line of a table."""
+        return "?" + "&".join(_said(name, value) for name, value in self.query(**changes).items())
+
     def without_filters(self) -> dict[str, str]:
         """The query of this page showing everything."""
         return self.query(**dict.fromkeys(NAMES))
+
+
+@lru_cache(maxsize=4096)
+def _said(name: str, value: str) -> str:
+    return f"{quote_plus(name)}={quote_plus(value)}"
 
 
 def choose(

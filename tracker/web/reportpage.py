@@ -98,11 +98,11 @@ def context(
 def _tables(
     found: CampaignReport, choice: Choice, whole: str | None, opened: Opened, *, is_shared: bool
 ) -> dict[str, Any]:
-    """The tables; `asked` says what the query has to be with others of them open, on a shared page nothing beside."""
+    """The tables; `asked` is this page's address with others of them open, on a shared page with nothing beside."""
 
-    def asked(text: str | None) -> dict[str, str]:
-        alone = {opening.OPEN: text} if text else {}
-        return alone if is_shared else choice.query(**{opening.OPEN: text})
+    def asked(text: str | None) -> str:
+        alone = f"?{opening.OPEN}={text}" if text else "?"
+        return alone if is_shared else choice.href(**{opening.OPEN: text})
 
     shown = breakdowns.ROWS_MAX if whole else drawing.GROUPS_SHOWN
     return {
