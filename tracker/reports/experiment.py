@@ -38,7 +38,7 @@ LINKS_MAX = 200  # the busiest links of a campaign that are looked at
 VARIANTS_MAX = 8  # of one comparison
 COMPARISONS_MAX = 8
 CHOICES_MAX = 24  # links to choose from
-# How many of the links' conversions are of different clicks is read off them; of more than the first, off the newest.
+# How many of the links' conversions are of different clicks is counted up to here; of more, told by the newest.
 CONVERSIONS_READ_MAX, CONVERSIONS_SAMPLED = 2_000, 500
 METRICS = ("ctr", "conversion_rate")
 
@@ -222,7 +222,7 @@ def _chosen(session: Session, campaign: Campaign, seen: set[int], codes: Sequenc
 def _check(kept: Sequence[Found], wish: Wish) -> None:
     """Raises Invalid where a control or a split fits no comparison."""
     errors = {}
-    codes = {group.links[0].code for each in kept for members in each.variants.values() for group in members}
+    codes = {group.links[0].code for each in kept for group in _groups(each)}
     if wish.control is not None and wish.control not in codes:
         errors["control"] = f"“{wish.control}” is not among the links compared."
     sizes = {min(len(each.variants), VARIANTS_MAX) for each in kept}
@@ -239,12 +239,7 @@ class _People:
     """How many unique clicks of a link led to a conversion, told by the newest conversions of all links compared."""
 
     def __init__(self, session: Session, campaign_id: int, spans: Sequence[Span], kept: Sequence[Found]) -> None:
-        own = {
-            group.links[0].id: group.totals.conversions
-            for each in kept
-            for members in each.variants.values()
-            for group in members
-        }
+        own = {group.links[0].id: group.totals.conversions for each in kept for group in _groups(each)}
         limit = CONVERSIONS_SAMPLED if sum(own.values()) > CONVERSIONS_READ_MAX else CONVERSIONS_READ_MAX
         given: dict[str, Any] = {"start_ms": spans[0].start * BUCKET_MS, "end_ms": spans[-1].end * BUCKET_MS}
         given |= {"campaign": campaign_id, "links": sorted(own)}
@@ -255,7 +250,7 @@ class _People:
         """By link id, and whether these are estimates: where not all were read, the share of repeats among those read
         is taken for all variants alike. A share of each, from so few, would make differences where there are none.
         """
-        groups = [group for members in found.variants.values() for group in members]
+        groups = _groups(found)
         read = {group.links[0].id: self._read.get(group.links[0].id, (0, 0)) for group in groups}
         estimated = any(read[group.links[0].id][0] < group.totals.conversions for group in groups)
         n, clicks = (sum(each[index] for each in read.values()) for index in (0, 1))
@@ -289,12 +284,12 @@ def _newest(limit: int) -> Select[Any]:
     return query.group_by(newest.c.link_id)
 
 
-def _links(kept: Sequence[Found]) -> list[Link]:
-    return [group.links[0] for each in kept for members in each.variants.values() for group in members]
+def _groups(found: Found) -> list[Group]:
+    return [group for members in found.variants.values() for group in members]
 
 
 def _moved(session: Session, spans: Sequence[Span], kept: Sequence[Found]) -> dict[int, datetime]:
-    ids = {link.id for link in _links(kept)}
+    ids = {group.links[0].id for each in kept for group in _groups(each)}
     since_ms, until_ms = spans[0].start * BUCKET_MS, spans[-1].end * BUCKET_MS
     return changelog.destinations_changed(session, ids, since_ms, until_ms) if ids else {}
 
