@@ -8,7 +8,7 @@ from typing import Any
 import flask
 from flask import Flask, has_request_context, request
 
-REMEMBERED_MAX = 20_000
+REMEMBERED_MAX = 5_000  # half a kilobyte each at most, as a rule a tenth
 
 
 def url_for(endpoint: str, /, **values: Any) -> str:
